@@ -11,7 +11,8 @@ from typing import Any
 
 from edgequant import Error, __version__, child
 from edgequant.accuracy import items, parity
-from edgequant.convert import architectures, conversion, grid, quantised_source
+from edgequant.convert import conversion, grid, quantised_source
+from edgequant.convert.architectures import table as architectures
 from edgequant.convert.artifact import Artifact, write_manifest
 from edgequant.convert.checkpoint import Checkpoint
 from edgequant.convert.formats import DEFAULT_FORMATS, FORMATS, Format, find

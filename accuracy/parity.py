@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import Error, child
+from ..convert import llama_vocabulary
 from ..convert.artifact import Artifact
 from ..convert.checkpoint import Checkpoint
-from ..convert.tokenizer import Tokenizer
+from ..convert.vocabulary.tokenizer import Tokenizer
 from ..runtimes.fence import Fence
 from ..runtimes.session import Settings, open_session
 from . import items
@@ -86,11 +87,9 @@ def compare_tokens(job: Mapping[str, Any]) -> str:
 
     llama.cpp aborts the process on a vocabulary that it cannot work with: behind the fence.
     """
-    from ..runtimes import llamacpp
-
     tokenizer = Tokenizer(Path(job["folder"]))
     texts = [unicodedata.normalize("NFC", text) for text in STRINGS] if _normalises(tokenizer) else STRINGS
-    for text, ours in zip(texts, llamacpp.tokenize(job["path"], texts), strict=True):
+    for text, ours in zip(texts, llama_vocabulary.tokenize(job["path"], texts), strict=True):
         theirs = tokenizer.encode(text)
         if ours != theirs:
             return f"{text!r}: {ours} instead of {theirs}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import Error
 from ..convert.atomic import write_text
-from ..convert.tokenizer import Tokenizer
+from ..convert.vocabulary.tokenizer import Tokenizer
 from ..runtimes.session import n_shared
 from . import items
 from .items import Item

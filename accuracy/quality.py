@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import Error
-from ..convert.tokenizer import Tokenizer
+from ..convert.vocabulary.tokenizer import Tokenizer
 from ..runtimes.session import Session, Settings, open_session
 from . import scoring
 from .divergence import ReferenceLogits, log_softmax, scored_positions, window_scores

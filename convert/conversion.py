@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__, child
-from . import architectures, ladder
+from . import ladder
+from .architectures import table as architectures
 from .artifact import Artifact, digest_of, manifest_path, read_manifest, size_of, write_manifest
 from .atomic import discard
 from .checkpoint import Checkpoint

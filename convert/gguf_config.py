@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import Error
-from .architectures import Architecture
+from .architectures.table import Architecture
 
 if TYPE_CHECKING:
     from gguf import ReaderTensor

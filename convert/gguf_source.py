@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import Error
-from . import gguf_vocabulary, grid, safetensors_writer
-from .architectures import ARCHITECTURES
+from . import grid, safetensors_writer
+from .architectures.table import ARCHITECTURES
 from .atomic import replacing
 from .checkpoint import PROVENANCE_FILE, read_header
 from .gguf_config import ROPE_FACTORS, GgufModel, config_json
 from .rescale import Factors, apply, random_factors
 from .safetensors_writer import TensorToWrite
+from .vocabulary import from_gguf
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +52,7 @@ def dequantise(path: Path, folder: Path, *, rescale: bool = False, progress: "Pr
 
 def _write_folder(source: GgufModel, folder: Path, *, rescaled: bool, progress: "Progress | None") -> None:
     config = config_json(source)
-    vocabulary = gguf_vocabulary.save(source.metadata, folder, context=config["max_position_embeddings"])
+    vocabulary = from_gguf.save(source.metadata, folder, context=config["max_position_embeddings"])
     ids = {f"{name}_token_id": vocabulary.special[name] for name in ("bos", "eos", "pad") if name in vocabulary.special}
     _write_json(folder / "config.json", {**config, **ids})
     _write_json(folder / "generation_config.json", {**ids, **_stop_tokens(source, ids)})

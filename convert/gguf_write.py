@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import Error, __version__
-from . import architectures
-from .architectures import Geometry
+from .architectures import table as architectures
+from .architectures.table import Geometry
 from .atomic import replacing
 from .checkpoint import Checkpoint, TensorInfo, open_folder
-from .gguf_vocabulary import Vocabulary
-from .vocabulary import read_vocabulary, write_vocabulary
+from .vocabulary.from_checkpoint import read_vocabulary, write_vocabulary
+from .vocabulary.from_gguf import Vocabulary
 from .weights import row_blocks
 
 if TYPE_CHECKING:

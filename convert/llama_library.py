@@ -3,6 +3,8 @@
 import ctypes
 from typing import Any
 
+from .. import Error
+
 _KEPT_LINES = 200
 _log: list[str] = []
 _callback: Any = None  # llama.cpp calls it for as long as the process lives: a collected one ends in SIGSEGV
@@ -30,3 +32,11 @@ def last_log_line(*, containing: str = "") -> str:
     """The last line that llama.cpp logged, or the last one with a given word: its functions only say "failed"."""
     lines = [line for line in "".join(_log).splitlines() if line.strip() and containing in line]
     return lines[-1].strip() if lines else ""
+
+
+def load(path: str, params: Any) -> Any:
+    """The model in a GGUF file; `Error` with llama.cpp's own words where it cannot be loaded."""
+    model = library().llama_model_load_from_file(path.encode(), params)
+    if not model:
+        raise Error(f"llama.cpp cannot load {path}: {last_log_line(containing='error') or last_log_line()}")
+    return model

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import Error
-from ..convert import architectures, conversion, ladder
+from ..convert import conversion, ladder
+from ..convert.architectures import table as architectures
 from ..convert.checkpoint import Checkpoint
 from ..convert.formats import Format
-from ..convert.gguf_vocabulary import Vocabulary
-from ..convert.vocabulary import read_vocabulary
+from ..convert.vocabulary.from_checkpoint import read_vocabulary
+from ..convert.vocabulary.from_gguf import Vocabulary
 from . import footprint
 from .device import Device
 from .footprint import Model

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .. import Error
-from ..convert.llama_library import last_log_line, library
+from ..convert.llama_library import last_log_line, library, load
 from .session import Grown, Prompt, Session, Settings, Tree, generate_in_turn, grow_in_turn, n_shared
 
 if TYPE_CHECKING:
@@ -24,38 +24,6 @@ def version() -> str:
     return importlib.metadata.version("llama-cpp-python")
 
 
-def tokenize(path: str, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids by llama.cpp's own tokenizer, special tokens inside the text recognised, none added.
-
-    Loads the vocabulary alone. A vocabulary that llama.cpp cannot work with aborts the process.
-    """
-    lib = library()
-    params = lib.llama_model_default_params()
-    params.vocab_only = True
-    model = _load(lib, path, params)
-    try:
-        vocab = lib.llama_model_get_vocab(model)
-        return [_tokenize_one(lib, vocab, text.encode()) for text in texts]
-    finally:
-        lib.llama_model_free(model)
-
-
-def _tokenize_one(lib: Any, vocab: Any, text: bytes) -> list[int]:
-    room = len(text) + 16
-    ids = (lib.llama_token * room)()
-    n = lib.llama_tokenize(vocab, text, len(text), ids, room, False, True)
-    if n < 0:
-        raise Error(f"llama.cpp needs {-n} tokens for a text of {len(text)} bytes")
-    return list(ids[:n])
-
-
-def _load(lib: Any, path: str, params: Any) -> Any:
-    model = lib.llama_model_load_from_file(path.encode(), params)
-    if not model:
-        raise Error(f"llama.cpp cannot load {path}: {last_log_line(containing='error') or last_log_line()}")
-    return model
-
-
 def open(path: str, settings: Settings) -> Session:
     """Load a GGUF file with its own mapping of the file, on the CPU alone."""
     return LlamaCppSession(path, settings)
@@ -69,7 +37,7 @@ class LlamaCppSession:
         params = self._lib.llama_model_default_params()
         params.n_gpu_layers = 0
         params.use_extra_bufts = settings.repack
-        self._model = _load(self._lib, path, params)
+        self._model = load(path, params)
         self._context = self._lib.llama_init_from_model(self._model, self._context_params(settings))
         if not self._context:
             self._lib.llama_model_free(self._model)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgequant.runtimes import llamacpp, session
+from edgequant.convert import llama_vocabulary
+from edgequant.runtimes import session
 from edgequant.runtimes.session import Session, Settings
 
 
@@ -15,7 +16,7 @@ def _open(job: dict[str, Any]) -> Session:
 
 
 def tokenise(job: dict[str, Any]) -> list[list[int]]:
-    return llamacpp.tokenize(job["path"], job["texts"])
+    return llama_vocabulary.tokenize(job["path"], job["texts"])
 
 
 def greedy(job: dict[str, Any]) -> list[int]:
@@ -114,7 +115,7 @@ def files(job: dict[str, Any]) -> list[str]:
 
 
 def render(job: dict[str, Any]) -> str:
-    from edgequant.convert.tokenizer import Tokenizer
+    from edgequant.convert.vocabulary.tokenizer import Tokenizer
 
     return Tokenizer(Path(job["folder"])).render([{"role": "user", "content": "Hi"}])
 

@@ -8,7 +8,7 @@ import pytest
 
 import small_checkpoint
 from edgequant import Error
-from edgequant.convert import architectures
+from edgequant.convert.architectures import table as architectures
 from edgequant.convert.checkpoint import Checkpoint, TensorInfo
 
 SHAPES = {name: values.shape for name, values in small_checkpoint.tensors().items()}

@@ -15,9 +15,10 @@ from tokenizers import Tokenizer
 import gguf_files
 import oracles
 from edgequant import Error
-from edgequant.convert import demo, gguf_vocabulary
+from edgequant.convert import demo
 from edgequant.convert.checkpoint import open_folder
 from edgequant.convert.gguf_source import dequantise
+from edgequant.convert.vocabulary import from_gguf
 
 VOCABULARY = gguf_files.byte_level_vocabulary("smollm")
 N_TOKENS = len(VOCABULARY["tokens"])
@@ -45,7 +46,7 @@ def texts() -> list[str]:
 
 def saved_tokenizer(metadata: dict[str, Any], folder: Path) -> Tokenizer:
     folder.mkdir()
-    gguf_vocabulary.save(metadata, folder, context=128)
+    from_gguf.save(metadata, folder, context=128)
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
@@ -54,14 +55,14 @@ def metadata_of(file: Path) -> dict[str, Any]:
 
 
 def test_byte_level_tokenizers_agree_with_llama_cpp(tmp_path: Path, texts: list[str]) -> None:
-    names = list(gguf_vocabulary.PRE_TOKENIZERS)
+    names = list(from_gguf.PRE_TOKENIZERS)
     files = [gguf_files.write(tmp_path / f"{pre}.gguf", {**VOCABULARY, "pre": pre}) for pre in names]
     expected = oracles.ask("tokenise", files=[str(file) for file in files], texts=texts)
     assert len({json.dumps(ids) for ids in expected}) >= 5  # the texts tell the pre-tokenizers apart
     for pre, file, ids in zip(names, files, expected, strict=True):
         tokenizer = saved_tokenizer(metadata_of(file), tmp_path / pre)
         for text, wanted in zip(texts, ids, strict=True):
-            if gguf_vocabulary.PRE_TOKENIZERS[pre].nfc and not unicodedata.is_normalized("NFC", text):
+            if from_gguf.PRE_TOKENIZERS[pre].nfc and not unicodedata.is_normalized("NFC", text):
                 continue  # llama.cpp does not normalise
             assert tokenizer.encode(text, add_special_tokens=False).ids == wanted, (pre, text)
 

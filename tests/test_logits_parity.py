@@ -12,7 +12,8 @@ import pytest
 import small_checkpoint
 from edgequant import Error, child
 from edgequant.accuracy import parity
-from edgequant.convert import architectures, conversion, gguf_write
+from edgequant.convert import conversion, gguf_write
+from edgequant.convert.architectures import table as architectures
 from edgequant.convert.checkpoint import open_folder
 from edgequant.convert.formats import FORMATS
 from edgequant.runtimes.session import Settings

@@ -10,7 +10,7 @@ import pytest
 from edgequant import child
 from edgequant.convert import gguf_write
 from edgequant.convert.checkpoint import open_folder
-from edgequant.convert.tokenizer import Tokenizer
+from edgequant.convert.vocabulary.tokenizer import Tokenizer
 
 STORY = (
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw "

@@ -11,7 +11,7 @@ from edgequant import Error
 from edgequant.accuracy import items
 from edgequant.accuracy.items import Item
 from edgequant.accuracy.preparation import UNSCORED_TOKENS, encode_item, prepare, windows
-from edgequant.convert.tokenizer import Tokenizer
+from edgequant.convert.vocabulary.tokenizer import Tokenizer
 
 BOS, EOS = 295, 296
 PLAIN = "Question: the cat\nAnswer:"

@@ -7,7 +7,7 @@ import pytest
 
 import small_checkpoint
 from edgequant import Error, child
-from edgequant.convert.tokenizer import Tokenizer, TokenizerFiles, read_files
+from edgequant.convert.vocabulary.tokenizer import Tokenizer, TokenizerFiles, read_files
 
 BOS, EOS, TOOL = 295, 296, 297
 USER = [{"role": "user", "content": "Hi there"}]

@@ -14,11 +14,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 import small_checkpoint
 from edgequant import Error, child
 from edgequant.accuracy.parity import STRINGS
-from edgequant.convert import gguf_write, vocabulary
+from edgequant.convert import gguf_write
 from edgequant.convert.checkpoint import open_folder
 from edgequant.convert.gguf_header import read_header
-from edgequant.convert.gguf_vocabulary import Vocabulary
-from edgequant.convert.vocabulary import read_vocabulary, recognise
+from edgequant.convert.vocabulary import from_checkpoint
+from edgequant.convert.vocabulary.from_checkpoint import read_vocabulary, recognise
+from edgequant.convert.vocabulary.from_gguf import Vocabulary
 
 N_TOKENS = 600
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # llama.h, enum llama_token_type
@@ -279,7 +280,7 @@ def test_the_gate_sees_a_wrong_pre_tokenizer(
     eager: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, mistaken_for: str
 ) -> None:
     with_kind(eager, kind)
-    monkeypatch.setattr(vocabulary, "recognise", lambda tokenizer: mistaken_for)
+    monkeypatch.setattr(from_checkpoint, "recognise", lambda tokenizer: mistaken_for)
     assert " instead of " in first_difference(eager, tmp_path / "x.gguf")
 
 

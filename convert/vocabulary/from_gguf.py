@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import Error
+from ... import Error
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

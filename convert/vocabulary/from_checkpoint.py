@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .. import Error
-from .checkpoint import Checkpoint
-from .gguf_vocabulary import (
+from ... import Error
+from ..checkpoint import Checkpoint
+from .from_gguf import (
     BYTE,
     CONTROL,
     NORMAL,

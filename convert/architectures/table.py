@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import Error
-from .checkpoint import Checkpoint
+from ... import Error
+from ..checkpoint import Checkpoint
 
 
 def _words(text: str) -> frozenset[str]:
