@@ -231,6 +231,21 @@ def pick(run_folder: Path, as_json: bool, **limits: Any) -> None:
 
 
 @main.command()
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--context", type=click.IntRange(min=1), help="Context in tokens for the memory [4096, or the trained one if less]."
+)
+@json_option
+def inspect(path: Path, context: int | None, as_json: bool) -> None:
+    """Show what a GGUF, an ONNX folder or a checkpoint holds and states, without loading its weights."""
+    from edgequant.convert.description import describe
+    from edgequant.report import described
+
+    found = describe(path)
+    _print(described.to_json(found, context), described.listing(found, context), as_json=as_json)
+
+
+@main.command()
 @click.argument("name", required=False)
 @json_option
 def devices(name: str | None, as_json: bool) -> None:

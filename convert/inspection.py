@@ -1,12 +1,14 @@
 """What an artifact really holds: its tensor types and true bits per weight, read back from the file."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .gguf_header import read_header
+from .onnx_header import OnnxHeader
+from .onnx_header import read_header as read_onnx_header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,41 +22,46 @@ class Contents:
     @property
     def bits_per_weight(self) -> float:
         """Average over all weights, scales included."""
-        return 8 * self.n_bytes / self.n_weights
+        return 8 * self.n_bytes / self.n_weights if self.n_weights else 0.0
 
 
 def inspect_gguf(path: Path) -> Contents:
     """Count the tensors of a GGUF file from its header."""
-    rows = [(tensor.type, tensor.n_elements, tensor.n_bytes) for tensor in read_header(path).tensors]
-    return _count(rows)
+    return count((tensor.type, tensor.n_elements, tensor.n_bytes) for tensor in read_header(path).tensors)
 
 
 def inspect_onnx(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Count the initialisers of `job["path"]`/model.onnx without their data; behind the fence, for it imports onnx.
+    """Count the initialisers of `job["path"]`/model.onnx, without reading them."""
+    return asdict(count_onnx(read_onnx_header(Path(job["path"]) / "model.onnx")))
 
-    Scalars and shapes (integers of 64 bits) are the graph's plumbing and do not count.
+
+def count_onnx(header: OnnxHeader) -> Contents:
+    """Scalars and shapes (integers of 64 bits) are the graph's plumbing and do not count.
+
+    Weights packed for MatMulNBits (K rows of N weights, `bits` each) count as what they are, their scales and zero
+    points as bytes alone.
     """
-    import onnx
-
-    model = onnx.load(str(Path(job["path"]) / "model.onnx"), load_external_data=False)
+    packed = {node.inputs[1]: node.integers for node in header.nodes if node.operator == "MatMulNBits"}
+    scales = {name for node in header.nodes if node.operator == "MatMulNBits" for name in node.inputs[2:4]}
     rows = []
-    for tensor in model.graph.initializer:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        n = 1
-        for length in tensor.dims:
-            n *= length
-        if dtype.name not in ("int64", "bool") and tensor.dims:
-            rows.append((dtype.name, n, n * dtype.itemsize))
-    return asdict(_count(rows))
+    for tensor in header.tensors:
+        if tensor.name in packed:
+            sizes = packed[tensor.name]
+            type_, n_weights = f"int{sizes.get('bits', 4)}", sizes.get("K", 0) * sizes.get("N", 0)
+        else:
+            type_, n_weights = tensor.type, 0 if tensor.name in scales else tensor.n_elements
+        if type_ not in ("int64", "bool") and tensor.shape:
+            rows.append((type_, n_weights, tensor.n_bytes))
+    return count(rows)
 
 
-def _count(rows: list[tuple[str, int, int]]) -> Contents:
+def count(rows: Iterable[tuple[str, int, int]]) -> Contents:
+    """Sum up (type, weights, bytes) of all tensors."""
     weights = Counter[str]()
-    for type_, n_weights, _ in rows:
+    n_bytes = 0
+    for type_, n_weights, size in rows:
         weights[type_] += n_weights
+        n_bytes += size
     n_weights = sum(weights.values())
-    return Contents(
-        n_weights=n_weights,
-        n_bytes=sum(n_bytes for _, _, n_bytes in rows),
-        tensor_types={type_: n / n_weights for type_, n in weights.most_common()},
-    )
+    types = {type_: n / n_weights for type_, n in weights.most_common() if n}
+    return Contents(n_weights=n_weights, n_bytes=n_bytes, tensor_types=types)
