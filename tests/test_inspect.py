@@ -71,12 +71,12 @@ def test_a_gguf(tmp_path: Path) -> None:
 
 
 def test_the_weights_are_not_read(tmp_path: Path) -> None:
-    """All that follows the header is a hole: whoever reads it would read a terabyte."""
+    """All that follows the header is a hole: whoever reads it would read 64 GB."""
     file = model(tmp_path / "x.gguf")
     start = gguf.GGUFReader(file).tensors[0].data_offset
     with file.open("r+b") as stream:
         stream.truncate(start)
-        stream.truncate(2**40)
+        stream.truncate(2**36)
     assert "8." in shown(file)
 
 
