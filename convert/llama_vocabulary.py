@@ -1,6 +1,7 @@
 """llama.cpp's own tokenizer, read from a GGUF file whose weights stay where they are."""
 
-from collections.abc import Iterator, Sequence
+import ctypes
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,3 +44,70 @@ class LlamaVocabulary:
         if n < 0:
             raise Error(f"llama.cpp needs {-n} tokens for a text of {len(data)} bytes")
         return list(ids[:n])
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens written out; bytes that are no UTF-8 become U+FFFD.
+
+        Some vocabularies have llama.cpp tidy spaces before punctuation here, as transformers once did; see `pieces`.
+        """
+        ids = (self._lib.llama_token * len(token_ids))(*token_ids)
+        room = 64 + 16 * len(token_ids)
+        buffer = ctypes.create_string_buffer(room)
+        n = self._lib.llama_detokenize(self._vocab, ids, len(token_ids), buffer, room, False, True)
+        if n < 0:
+            buffer = ctypes.create_string_buffer(-n)
+            n = self._lib.llama_detokenize(self._vocab, ids, len(token_ids), buffer, -n, False, True)
+        return buffer.raw[: max(0, n)].decode("utf-8", "replace")
+
+    def pieces(self, token_ids: Sequence[int]) -> str:
+        """The tokens' own texts in a row, as programs print an answer while it is generated."""
+        return b"".join(self._piece(token) for token in token_ids).decode("utf-8", "replace")
+
+    def _piece(self, token: int) -> bytes:
+        room = 64
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            n = self._lib.llama_token_to_piece(self._vocab, token, buffer, room, 0, True)
+            if n >= 0:
+                return buffer.raw[:n]
+            room = -n
+
+    def special_ids(self) -> dict[str, int]:
+        """The ids of "bos", "eos", "eot" and "pad" that llama.cpp goes by, defaults of its own among them; no nulls."""
+        ids = {name: getattr(self._lib, f"llama_vocab_{name}")(self._vocab) for name in ("bos", "eos", "eot", "pad")}
+        return {name: int(index) for name, index in ids.items() if index >= 0}
+
+    def ends_generation(self, token: int) -> bool:
+        """Whether llama.cpp's programs stop at this token."""
+        return bool(self._lib.llama_vocab_is_eog(self._vocab, token))
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether llama.cpp puts BOS before a text by itself."""
+        return bool(self._lib.llama_vocab_get_add_bos(self._vocab))
+
+    @property
+    def adds_eos(self) -> bool:
+        """Whether llama.cpp puts EOS behind a text by itself."""
+        return bool(self._lib.llama_vocab_get_add_eos(self._vocab))
+
+
+def apply_built_in_template(
+    template: str, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool
+) -> str | None:
+    """What llama.cpp's `llama_chat_apply_template` makes of a conversation; None for a template it does not know.
+
+    It never runs the template, but goes by words in it to one of the formats that are written into it.
+    """
+    lib = library()
+    rows = [(message["role"].encode(), message["content"].encode()) for message in messages]
+    chat = (lib.llama_chat_message * len(rows))(*(lib.llama_chat_message(role=r, content=c) for r, c in rows))
+    room = 1024 + 4 * sum(len(role) + len(content) for role, content in rows)
+    while True:
+        buffer = ctypes.create_string_buffer(room)
+        n = lib.llama_chat_apply_template(template.encode(), chat, len(rows), add_generation_prompt, buffer, room)
+        if n < 0:
+            return None
+        if n <= room:
+            return buffer.raw[:n].decode("utf-8", "replace")
+        room = n
