@@ -12,7 +12,9 @@ from typing import Any
 from edgequant import Error, __version__, child
 from edgequant.accuracy import items, parity
 from edgequant.convert import conversion, grid, quantised_source
-from edgequant.convert.architectures import table as architectures
+from edgequant.convert.architectures import layout
+from edgequant.convert.architectures.geometry import geometry
+from edgequant.convert.architectures.keys import check_config
 from edgequant.convert.artifact import Artifact, write_manifest
 from edgequant.convert.checkpoint import Checkpoint
 from edgequant.convert.formats import DEFAULT_FORMATS, FORMATS, Format, find
@@ -88,7 +90,7 @@ def predict(request: Request) -> planning.Plan:
     """The plan alone: what each format will need."""
     with tempfile.TemporaryDirectory() as workspace:
         checkpoint = open_source(request.source, workspace=Path(workspace))
-        architectures.check_config(checkpoint)
+        check_config(checkpoint)
         formats = [find(name) for name in request.formats]
         return planning.plan(checkpoint, formats, request.device, context=request.context)
 
@@ -113,13 +115,13 @@ class Run:
         self.folder.check()
         try:
             self.checkpoint = open_source(request.source, workspace=self.folder.source, progress=self._hear("open"))
-            architectures.check_config(self.checkpoint)
-            architectures.gguf_names(self.checkpoint)
+            check_config(self.checkpoint)
+            layout.plan(self.checkpoint)
         except Error:
             self.folder.discard_empty()
             raise
         self.folder.create()
-        self.context = min(request.context, architectures.geometry(self.checkpoint).context)
+        self.context = min(request.context, geometry(self.checkpoint).context)
         self.threads = min(request.device.threads, host.machine().threads)
         self.measuring = Measuring(
             store=self.folder.store(), run=self.folder.path.name, device=request.device, context=self.context
@@ -235,7 +237,7 @@ class Run:
 
     def profile(self) -> None:
         """Measure load, prefill, decode and memory of every artifact that the store does not have yet."""
-        vocabulary = architectures.geometry(self.checkpoint).vocabulary
+        vocabulary = geometry(self.checkpoint).vocabulary
         for artifact in self.artifacts():
             if not self.measuring.has_speed(artifact):
                 self.listen("profile", artifact.format, "")

@@ -2,13 +2,15 @@
 
 import importlib.metadata
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import __version__, child
 from . import ladder
-from .architectures import table as architectures
+from .architectures import layout
+from .architectures.geometry import geometry
+from .architectures.table import find
 from .artifact import Artifact, digest_of, manifest_path, read_manifest, size_of, write_manifest
 from .atomic import discard
 from .checkpoint import Checkpoint
@@ -148,15 +150,14 @@ def _contents(fmt: Format, path: Path) -> Contents:
 
 def gguf_shapes(checkpoint: Checkpoint) -> list[tuple[str, tuple[int, ...]]]:
     """(GGUF name, shape) of every tensor, as `ladder` takes them."""
-    names: Mapping[str, str] = architectures.gguf_names(checkpoint)
-    return [(ours, checkpoint.tensors[theirs].shape) for theirs, ours in names.items()]
+    return [(tensor.name, tensor.shape) for tensor in layout.plan(checkpoint)]
 
 
 def decoder(checkpoint: Checkpoint) -> ladder.Decoder:
     """What the choice of tensor types depends on."""
-    sizes = architectures.geometry(checkpoint)
+    sizes = geometry(checkpoint)
     return ladder.Decoder(
-        architecture=architectures.find(checkpoint).gguf,
+        architecture=find(checkpoint).gguf,
         n_layers=sizes.n_layers,
         n_heads=sizes.n_heads,
         n_kv_heads=sizes.n_kv_heads,

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import Error
-from .architectures.table import Architecture
+from .architectures import rope
+from .architectures.row import Architecture
 
 if TYPE_CHECKING:
     from gguf import ReaderTensor
 
-ROPE_FACTORS = "rope_freqs.weight"
 #: config.json's key -> the GGUF's, after the architecture's name
 _CONFIG_KEYS = {
     "hidden_size": "embedding_length",
@@ -72,7 +72,7 @@ def _shortest(value: float) -> float:
 
 
 def _rope_scaling(source: GgufModel, *, head_dim: int, theta: float) -> dict[str, Any] | None:
-    if ROPE_FACTORS in source.tensors:
+    if rope.FACTORS in source.tensors:
         return _llama3_scaling(source, head_dim=head_dim, theta=theta)
     kind = source.get("rope.scaling.type", "none")
     if kind == "none":
@@ -87,24 +87,18 @@ def _rope_scaling(source: GgufModel, *, head_dim: int, theta: float) -> dict[str
 
 
 def _llama3_scaling(source: GgufModel, *, head_dim: int, theta: float) -> dict[str, Any]:
-    """Llama 3's scaling, which the file keeps only as one divisor for each frequency.
-
-    Formula: transformers, modeling_rope_utils, `_compute_llama3_parameters`, with Meta's values for all its models.
-    """
+    """Llama 3's scaling, which the file keeps only as one divisor for each frequency, with Meta's values for all."""
     import numpy as np
 
-    low, high, original = 1.0, 4.0, 8192
-    divisors = source.tensors[ROPE_FACTORS].data.astype(np.float64)
-    factor = float(divisors.max())
-    wavelengths = 2 * np.pi * theta ** (np.arange(0, head_dim, 2) / head_dim)
-    smooth = np.clip((original / wavelengths - low) / (high - low), 0, 1)
-    expected = 1 / ((1 - smooth) / factor + smooth)
-    if expected.shape != divisors.shape or not np.allclose(divisors, expected, rtol=1e-3):
-        raise Error(f"{source.path}: {ROPE_FACTORS} does not follow Llama 3's formula, which is the one supported")
-    return {
+    divisors = source.tensors[rope.FACTORS].data.astype(np.float64)
+    scaling = {
         "rope_type": "llama3",
-        "factor": _shortest(factor),
-        "low_freq_factor": low,
-        "high_freq_factor": high,
-        "original_max_position_embeddings": original,
+        "factor": _shortest(float(divisors.max())),
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
     }
+    expected = rope.llama3_factors(scaling, head_dim=head_dim, theta=theta)
+    if expected.shape != divisors.shape or not np.allclose(divisors, expected, rtol=1e-3):
+        raise Error(f"{source.path}: {rope.FACTORS} does not follow Llama 3's formula, which is the one supported")
+    return scaling

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from .. import Error
 from . import grid, safetensors_writer
+from .architectures import rope
 from .architectures.table import ARCHITECTURES
 from .atomic import replacing
 from .checkpoint import PROVENANCE_FILE, read_header
-from .gguf_config import ROPE_FACTORS, GgufModel, config_json
+from .gguf_config import GgufModel, config_json
 from .rescale import Factors, apply, random_factors
 from .safetensors_writer import TensorToWrite
 from .vocabulary import from_gguf
@@ -28,11 +29,8 @@ if TYPE_CHECKING:
 _RESCALE_SEED = 0
 _BLOCK_BYTES = 16 * 2**20  # of float32 made at once
 _UNQUANTISED = ("F32", "F16", "BF16")  # a file of these is no quantised source
-_MODEL_TENSORS = {
-    "token_embd.weight": "model.embed_tokens.weight",
-    "output_norm.weight": "model.norm.weight",
-    "output.weight": "lm_head.weight",
-}
+#: architectures that are read back: llama.cpp's name -> transformers' class
+_CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 
 
 def dequantise(path: Path, folder: Path, *, rescale: bool = False, progress: "Progress | None" = None) -> None:
@@ -93,17 +91,19 @@ def _open(path: Path) -> GgufModel:
     if not tensors:
         raise Error(f"{path} holds a vocabulary only, no weights")
     _check_types(path, tensors)
-    rows = {row.gguf: name for name, row in reversed(list(ARCHITECTURES.items()))}  # the first class of a name wins
     name = str(metadata.get("general.architecture"))
-    if name not in rows:
-        raise Error(f"{path} is of the architecture {name}, which is not supported", hint=f"known: {', '.join(rows)}")
+    if name not in _CLASSES:
+        raise Error(
+            f"{path} is of the architecture {name}, which is not supported as a source",
+            hint=f"known: {', '.join(_CLASSES)}; start from the model's Hugging Face checkpoint",
+        )
     return GgufModel(
         path=path,
         metadata=metadata,
         tensors=tensors,
         gguf_architecture=name,
-        class_name=rows[name],
-        row=ARCHITECTURES[rows[name]],
+        class_name=_CLASSES[name],
+        row=ARCHITECTURES[_CLASSES[name]],
     )
 
 
@@ -122,13 +122,14 @@ def _check_types(path: Path, tensors: Mapping[str, "ReaderTensor"]) -> None:
 
 
 def _tensors(source: GgufModel, config: Mapping[str, Any], factors: Factors | None) -> list[TensorToWrite]:
-    names = dict(_MODEL_TENSORS)
-    for layer in range(config["num_hidden_layers"]):
-        for theirs, ours in source.row.layer_tensors.items():
-            names[f"blk.{layer}.{ours}"] = f"model.layers.{layer}.{theirs}"
+    names: dict[str, str] = {}
+    for theirs, rule in source.row.tensors.items():
+        if rule.when in ("", "!tied"):  # biases that only some checkpoints have are not read back
+            for layer in range(config["num_hidden_layers"] if "{l}" in theirs else 1):
+                names[rule.gguf.replace("{l}", str(layer))] = theirs.replace("{l}", str(layer))
     if config["tie_word_embeddings"]:
         names.pop("output.weight")
-    missing, unknown = names.keys() - source.tensors.keys(), source.tensors.keys() - names.keys() - {ROPE_FACTORS}
+    missing, unknown = names.keys() - source.tensors.keys(), source.tensors.keys() - names.keys() - {rope.FACTORS}
     for what, found in (("lacks", missing), ("holds an unknown tensor,", unknown)):
         if found:
             raise Error(f"{source.path} {what} {min(found)}", hint=f"known: {source.class_name}'s tensors")
@@ -159,7 +160,7 @@ def _row_order(source: GgufModel, config: Mapping[str, Any], name: str, *, n_row
 
     heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
     n_heads = next((n for module, n in heads.items() if module in name), None)
-    if n_heads is None or not source.row.interleaved_rotary:
+    if n_heads is None or source.gguf_architecture != "llama":
         return None
     return np.arange(n_rows).reshape(n_heads, -1, 2).swapaxes(1, 2).ravel()
 

@@ -1,18 +1,22 @@
 """A checkpoint written as an unquantised GGUF file, in blocks of rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import Error, __version__
-from .architectures import table as architectures
-from .architectures.table import Geometry
+from . import model_card
+from .architectures import metadata, rope
+from .architectures.geometry import Geometry, geometry
+from .architectures.keys import check_config
+from .architectures.layout import PlannedTensor, plan
+from .architectures.table import find
+from .assembly import blocks
 from .atomic import replacing
-from .checkpoint import Checkpoint, TensorInfo, open_folder
+from .checkpoint import Checkpoint, open_folder
 from .vocabulary.from_checkpoint import read_vocabulary, write_vocabulary
 from .vocabulary.from_gguf import Vocabulary
-from .weights import row_blocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,16 +25,17 @@ if TYPE_CHECKING:
 
 _LARGEST = {"F32": 3.4028234663852886e38, "F16": 65504.0, "BF16": 3.3895313892515355e38}
 _QUANTISATION_VERSION = 2  # ggml's GGML_QNT_VERSION: the layout of k-quants since 2023
+_FILE_TYPES = {"F32": "ALL_F32", "F16": "MOSTLY_F16", "BF16": "MOSTLY_BF16"}
 
 
 def write(job: Mapping[str, Any], progress: Callable[[str], None]) -> None:
     """Convert `job["folder"]` to `job["target"]` in the float format `job["format"]`; nothing is left on failure."""
     checkpoint = open_folder(Path(job["folder"]), source=job["source"], name=job["name"], revision=job["revision"])
-    architectures.check_config(checkpoint)
-    names = architectures.gguf_names(checkpoint)
+    check_config(checkpoint)
+    tensors = plan(checkpoint)
     vocabulary = read_vocabulary(checkpoint)
     with replacing(Path(job["target"])) as partial:
-        _write_file(partial, checkpoint, vocabulary, names=names, dtype=job["format"], progress=progress)
+        _write_file(partial, checkpoint, vocabulary, tensors=tensors, dtype=job["format"], progress=progress)
 
 
 def _write_file(
@@ -38,21 +43,21 @@ def _write_file(
     checkpoint: Checkpoint,
     vocabulary: Vocabulary,
     *,
-    names: Mapping[str, str],
+    tensors: Sequence[PlannedTensor],
     dtype: str,
     progress: Callable[[str], None],
 ) -> None:
     from gguf import GGUFWriter
 
-    row, sizes = architectures.find(checkpoint), architectures.geometry(checkpoint)
-    writer = GGUFWriter(path, row.gguf)
-    _add_metadata(writer, checkpoint, sizes, dtype)
-    write_vocabulary(vocabulary, writer, n_tokens=sizes.vocabulary)
-    factors = _rope_factors(sizes)
-    if factors is not None:
-        writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
-    for theirs, ours in names.items():
-        _declare(writer, ours, checkpoint.tensors[theirs], dtype)
+    model = geometry(checkpoint)
+    writer = GGUFWriter(path, find(checkpoint).gguf)
+    _add_metadata(writer, checkpoint, model, dtype)
+    write_vocabulary(vocabulary, writer, n_tokens=model.vocabulary)
+    constants = rope.tensors(model)
+    for name, values in constants.items():
+        writer.add_tensor_info(name, values.shape, values.dtype, values.nbytes)
+    for tensor in tensors:
+        _declare(writer, tensor, dtype)
     with ExitStack() as stack:
         stack.callback(writer.close)
         writer.write_header_to_file()
@@ -61,116 +66,61 @@ def _write_file(
         assert writer.fout is not None
         stream = writer.fout[0]
         _pad(stream, writer.data_alignment)
-        if factors is not None:
-            stream.write(factors.tobytes())
+        for values in constants.values():
+            stream.write(values.tobytes())
             _pad(stream, writer.data_alignment)
-        for done, (theirs, ours) in enumerate(names.items()):
-            progress(f"{done + 1} of {len(names)} tensors")
-            n_heads = _rotary_heads(row, ours, sizes)
-            _write_tensor(stream, checkpoint.tensors[theirs], dtype=_stored_as(ours, dtype), rotary_heads=n_heads)
+        for done, tensor in enumerate(tensors):
+            progress(f"{done + 1} of {len(tensors)} tensors")
+            for block in blocks(tensor):
+                stream.write(encode(block, _stored_as(tensor, dtype), name=tensor.pieces[0].tensor.name))
             _pad(stream, writer.data_alignment)
 
 
-def _add_metadata(writer: "GGUFWriter", checkpoint: Checkpoint, sizes: Geometry, dtype: str) -> None:
+def _add_metadata(writer: "GGUFWriter", checkpoint: Checkpoint, model: Geometry, dtype: str) -> None:
     from gguf import LlamaFileType
 
-    file_types = {"F32": "ALL_F32", "F16": "MOSTLY_F16", "BF16": "MOSTLY_BF16"}
-    writer.add_name(checkpoint.name)
-    writer.add_file_type(LlamaFileType[file_types[dtype]])
+    writer.add_file_type(LlamaFileType[_FILE_TYPES[dtype]])
     writer.add_quantization_version(_QUANTISATION_VERSION)
-    writer.add_string("edgequant.version", __version__)
-    writer.add_string("edgequant.revision", checkpoint.revision)
-    writer.add_block_count(sizes.n_layers)
-    writer.add_context_length(sizes.context)
-    writer.add_embedding_length(sizes.hidden)
-    writer.add_feed_forward_length(sizes.intermediate)
-    writer.add_head_count(sizes.n_heads)
-    writer.add_head_count_kv(sizes.n_kv_heads)
-    writer.add_key_length(sizes.head_dim)
-    writer.add_value_length(sizes.head_dim)
-    writer.add_layer_norm_rms_eps(sizes.norm_epsilon)
-    writer.add_rope_dimension_count(sizes.head_dim)
-    writer.add_rope_freq_base(sizes.rope_theta)
-    writer.add_vocab_size(sizes.vocabulary)
-    _add_rope_scaling(writer, sizes.rope_scaling)
+    entries = {
+        **model_card.entries(checkpoint),
+        **metadata.entries(find(checkpoint), model),
+        "edgequant.version": __version__,
+        "edgequant.revision": checkpoint.revision,
+    }
+    for key, value in entries.items():
+        _add(writer, key, value)
 
 
-def _add_rope_scaling(writer: "GGUFWriter", scaling: Mapping[str, Any]) -> None:
-    from gguf import RopeScalingType
-
-    kind = scaling["rope_type"]
-    if kind == "linear":
-        writer.add_rope_scaling_type(RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(_constant(scaling, "factor"))
-    elif kind not in ("default", "llama3"):  # llama3 travels as a tensor of factors
-        raise Error(f"config.json: rope scaling {kind!r} is not supported", hint="supported: default, linear, llama3")
-
-
-def _rope_factors(sizes: Geometry) -> "NDArray[np.float32] | None":
-    """Divisors of the rotary frequencies [head_dim / 2] for Llama 3.1's scaling, None for other kinds.
-
-    Source: Llama 3.1's reference code, as transformers' modeling_rope_utils describes it: long wavelengths are
-    divided by `factor`, short ones kept, those between interpolated.
-    """
-    import numpy as np
-
-    scaling = sizes.rope_scaling
-    if scaling["rope_type"] != "llama3":
-        return None
-    factor, original = _constant(scaling, "factor"), _constant(scaling, "original_max_position_embeddings")
-    low, high = _constant(scaling, "low_freq_factor"), _constant(scaling, "high_freq_factor")
-    exponents = np.arange(0, sizes.head_dim, 2, dtype=np.float64) / sizes.head_dim
-    turns = original / (2 * np.pi * sizes.rope_theta**exponents)
-    kept = np.clip((turns - low) / (high - low), 0.0, 1.0)
-    return (1.0 / ((1.0 - kept) / factor + kept)).astype(np.float32)
+def _add(writer: "GGUFWriter", key: str, value: Any) -> None:
+    if isinstance(value, bool):
+        writer.add_bool(key, value)
+    elif isinstance(value, int):
+        writer.add_uint32(key, value)
+    elif isinstance(value, float):
+        writer.add_float32(key, value)
+    elif isinstance(value, str):
+        writer.add_string(key, value)
+    else:
+        writer.add_array(key, list(value))
 
 
-def _constant(scaling: Mapping[str, Any], key: str) -> float:
-    try:
-        return float(scaling[key])
-    except (KeyError, TypeError, ValueError):
-        raise Error(f"config.json: rope scaling {scaling['rope_type']!r} has no number {key}") from None
+def _stored_as(tensor: PlannedTensor, dtype: str) -> str:
+    """llama.cpp keeps vectors, norms and an expert's router in float32 whatever the file's type."""
+    small = len(tensor.shape) < 2 or "_norm" in tensor.name or "ffn_gate_inp" in tensor.name
+    return "F32" if small or tensor.name == "position_embd.weight" else dtype
 
 
-def _stored_as(name: str, dtype: str) -> str:
-    """llama.cpp keeps vectors in float32 whatever the file's type."""
-    return "F32" if "_norm." in name or name.endswith(".bias") else dtype
-
-
-def _declare(writer: "GGUFWriter", name: str, tensor: TensorInfo, dtype: str) -> None:
+def _declare(writer: "GGUFWriter", tensor: PlannedTensor, dtype: str) -> None:
     import numpy as np
     from gguf import GGMLQuantizationType
 
-    stored = _stored_as(name, dtype)
+    stored = _stored_as(tensor, dtype)
     n_bytes = tensor.n_elements * (4 if stored == "F32" else 2)
-    writer.add_tensor_info(name, tensor.shape, np.dtype(np.float32), n_bytes, GGMLQuantizationType[stored])
+    writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), n_bytes, GGMLQuantizationType[stored])
 
 
 def _pad(stream: BinaryIO, alignment: int) -> None:
     stream.write(b"\0" * (-stream.tell() % alignment))
-
-
-def _rotary_heads(row: architectures.Architecture, name: str, sizes: Geometry) -> int:
-    """Number of heads whose rows are to be permuted, 0 for a tensor that stays as it is."""
-    if not row.interleaved_rotary:
-        return 0
-    return {"attn_q": sizes.n_heads, "attn_k": sizes.n_kv_heads}.get(name.split(".")[-2], 0)
-
-
-def _write_tensor(stream: BinaryIO, tensor: TensorInfo, *, dtype: str, rotary_heads: int) -> None:
-    head_rows = tensor.shape[0] // rotary_heads if rotary_heads else 1
-    for block in row_blocks(tensor, multiple_of=head_rows):
-        rows = interleave_rotary(block, head_rows) if rotary_heads else block
-        stream.write(encode(rows, dtype, name=tensor.name))
-
-
-def interleave_rotary(rows: "NDArray[np.float32]", head_rows: int) -> "NDArray[np.float32]":
-    """Order each head's rows (i, i + half) as neighbours: transformers rotates halves, llama.cpp's graph pairs.
-
-    Rows [n x head_rows, row length]; the same holds for a bias as a column.
-    """
-    heads = rows.reshape(-1, 2, head_rows // 2, rows.shape[-1])
-    return heads.swapaxes(1, 2).reshape(rows.shape)
 
 
 def encode(rows: "NDArray[np.float32]", dtype: str, *, name: str) -> bytes:

@@ -32,6 +32,14 @@ def row_blocks(tensor: TensorInfo, *, multiple_of: int = 1) -> Iterator["Floats"
             yield to_float32(_read(stream, tensor, rows * row_length), tensor.dtype).reshape(rows, row_length)
 
 
+def read_rows(tensor: TensorInfo, first: int, n_rows: int) -> "Floats":
+    """Rows [n_rows, row length] in float32; of a vector `n_rows` elements, each a row of its own."""
+    row_length = tensor.shape[-1] if len(tensor.shape) > 1 else 1
+    with tensor.file.open("rb", buffering=0) as stream:
+        stream.seek(tensor.offset + first * row_length * (tensor.n_bytes // tensor.n_elements))
+        return to_float32(_read(stream, tensor, n_rows * row_length), tensor.dtype).reshape(n_rows, row_length)
+
+
 def read(tensor: TensorInfo) -> "Floats":
     """The whole tensor in float32 and its own shape."""
     import numpy as np

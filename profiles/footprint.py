@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 
 from ..convert import ladder
-from ..convert.architectures.table import Geometry
+from ..convert.architectures.geometry import Geometry
 from ..convert.formats import Format
 
 Tensors = Sequence[tuple[str, tuple[int, ...]]]

@@ -9,7 +9,8 @@ from typing import Any
 
 from .. import Error
 from ..convert import conversion, ladder
-from ..convert.architectures import table as architectures
+from ..convert.architectures.geometry import geometry
+from ..convert.architectures.keys import check_config
 from ..convert.checkpoint import Checkpoint
 from ..convert.formats import Format
 from ..convert.vocabulary.from_checkpoint import read_vocabulary
@@ -95,8 +96,8 @@ def plan(checkpoint: Checkpoint, formats: Sequence[Format], device: Device, *, c
 
 def describe(checkpoint: Checkpoint, *, with_vocabulary: bool = True) -> Model:
     """The model as the formulas see it; without the vocabulary the sizes of GGUF files lack its bytes."""
-    architectures.check_config(checkpoint)
-    sizes = architectures.geometry(checkpoint)
+    check_config(checkpoint)
+    sizes = geometry(checkpoint)
     tensors = conversion.gguf_shapes(checkpoint)
     if sizes.rope_scaling["rope_type"] == "llama3":
         tensors = [*tensors, ("rope_freqs.weight", (sizes.head_dim // 2,))]

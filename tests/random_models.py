@@ -22,9 +22,11 @@ def main() -> None:
     for name, row in job["models"].items():
         torch.manual_seed(job["seed"])
         model_class = getattr(transformers, row["class"])
-        model = model_class(model_class.config_class(**row["config"], attn_implementation="eager")).eval()
+        config = model_class.config_class(**row["config"], attn_implementation="eager")
+        model = _without_initialisation(model_class, config).eval()
+        centre = 0.0 if row["class"].startswith("Gemma") else 1.0  # Gemma's norms multiply by 1 + weight
         for parameter_name, parameter in model.named_parameters():
-            _fill(parameter_name, parameter)
+            _fill(parameter, centre=centre if "norm" in parameter_name or "ln_" in parameter_name else 0.0)
         folder = Path(job["folder"]) / name
         model.save_pretrained(folder)
         with torch.inference_mode():
@@ -32,14 +34,22 @@ def main() -> None:
         np.save(folder.with_suffix(".npy"), logits.numpy())
 
 
-def _fill(name: str, parameter: Any) -> None:
+def _without_initialisation(model_class: Any, config: Any) -> Any:
+    """The model with weights as they come: every one is drawn anew, and StableLM's own initialisation fails on some."""
+    from transformers.modeling_utils import no_init_weights
+
+    with no_init_weights():
+        model = model_class(config)
+    model.tie_weights()
+    return model
+
+
+def _fill(parameter: Any, *, centre: float) -> None:
     """Norms unlike 1, biases unlike 0, matrices with a spread that lets attention choose."""
     import torch
 
     with torch.no_grad():
-        parameter.normal_(std=0.2)
-        if "norm" in name:
-            parameter.add_(1.0)
+        parameter.normal_(mean=centre, std=0.2)
 
 
 if __name__ == "__main__":

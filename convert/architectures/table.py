@@ -1,112 +1,528 @@
-"""The table of architectures: what config.json's keys mean and how tensors are called in GGUF.
+"""The table of architectures: one row for each class of transformers that can be written as GGUF.
 
-A key that no row explains, or a value that llama.cpp's graph cannot express, is an `Error`: a converter that skips
-what it does not know writes files that talk nonsense.
+A key of config.json that no row explains, or a value that llama.cpp's graph cannot express, is an `Error`: a converter
+that skips what it does not know writes files that talk nonsense. What the rows say of llama.cpp is from src/models/ of
+the llama.cpp in llama-cpp-python 0.3.36, what they say of defaults from transformers 4.57; tests hold both.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
 
 from ... import Error
 from ..checkpoint import Checkpoint
+from . import naming
+from .expressible import (
+    falcon_norms,
+    gemma_activation,
+    gemma_query_scale,
+    gemma_window,
+    smollm3_positions,
+    whole_heads,
+)
+from .row import Architecture, words
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-#: keys that decide nothing about the computation, for every architecture
-IRRELEVANT = _words(
+_SIZES = {
+    "hidden_size": "hidden",
+    "num_hidden_layers": "n_layers",
+    "num_attention_heads": "n_heads",
+    "vocab_size": "vocabulary",
+    "max_position_embeddings": "context",
+    "tie_word_embeddings": "tied",
+    "rope_theta": "rope_theta",
+}
+_LLAMA_READS = {
+    **_SIZES,
+    "intermediate_size": "intermediate",
+    "num_key_value_heads": "n_kv_heads",
+    "rms_norm_eps": "norm_epsilon",
+}
+_HEAD_DIM = {"head_dim": "head_dim"}
+_LAYER_NORM = {"layer_norm_eps": "norm_epsilon"}
+_WINDOW = {"sliding_window": "window"}
+_LAYER_TYPES = {"layer_types": "slides"}
+_EXPERTS = {"num_experts_per_tok": "n_experts_used", "moe_intermediate_size": "expert_intermediate"}
+_LLAMA_DEFAULTS = {
+    "num_key_value_heads": None,  # as many as heads
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+}
+_SILU = {"hidden_act": ("silu", "swish")}
+#: llama.cpp has the approximation by tanh alone; what the exact function differs by, 5e-4 at most, it accepts
+_GELU = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh")
+_QWEN_WINDOW_DEFAULTS = {
+    "use_sliding_window": False,
+    "sliding_window": None,
+    "max_window_layers": 28,
+    "layer_types": None,
+}
+_QWEN_WINDOW = {**_WINDOW, **_LAYER_TYPES, "use_sliding_window": "", "max_window_layers": ""}
+_ROUTING = frozenset({"output_router_logits", "router_aux_loss_coef", "router_jitter_noise"})
+_DROPOUTS = words(
     """
-    _attn_implementation_autoset _name_or_path add_cross_attention architectures attention_dropout auto_map
-    bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward diversity_penalty do_sample dtype
-    early_stopping eos_token_id exponential_decay_length_penalty finetuning_task forced_bos_token_id
-    forced_eos_token_id hidden_dropout id2label initializer_range is_llama_config label2id language
-    length_penalty max_length min_length model_type num_beams num_return_sequences output_attentions
-    output_hidden_states pad_token_id prefix pretraining_tp problem_type quantization_config remove_invalid_values
-    repetition_penalty return_dict return_dict_in_generate rope_interleaved sep_token_id task_specific_params
-    temperature tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config transformers_version
-    typical_p unsloth_fixed unsloth_version use_bfloat16 use_cache
+    attn_pdrop classifier_dropout embd_pdrop embedding_dropout hidden_dropout resid_pdrop residual_dropout
+    summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
     """
 )
-#: keys that GgufModel reads, for every architecture
-READ = _words(
-    """
-    head_dim hidden_size intermediate_size max_position_embeddings num_attention_heads num_hidden_layers
-    num_key_value_heads rms_norm_eps rope_parameters rope_scaling rope_theta tie_word_embeddings vocab_size
-    """
+
+_LLAMA = Architecture(
+    gguf="llama",
+    tensors={**naming.LLAMA, **naming.ROTARY_BIASES, **naming.MLP_BIASES},
+    reads={**_LLAMA_READS, **_HEAD_DIM, "attention_bias": "attention_bias", "mlp_bias": "mlp_bias"},
+    defaults={**_LLAMA_DEFAULTS, "head_dim": None, "attention_bias": False, "mlp_bias": False},
+    must_equal=_SILU,
+    rope=("default", "linear", "llama3", "yarn"),
 )
-_LAYER_TENSORS = {
-    "input_layernorm.weight": "attn_norm.weight",
-    "self_attn.q_proj.weight": "attn_q.weight",
-    "self_attn.k_proj.weight": "attn_k.weight",
-    "self_attn.v_proj.weight": "attn_v.weight",
-    "self_attn.o_proj.weight": "attn_output.weight",
-    "post_attention_layernorm.weight": "ffn_norm.weight",
-    "mlp.gate_proj.weight": "ffn_gate.weight",
-    "mlp.up_proj.weight": "ffn_up.weight",
-    "mlp.down_proj.weight": "ffn_down.weight",
-}
-_QKV_BIASES = {f"self_attn.{x}_proj.bias": f"attn_{x}.bias" for x in "qkv"}
-_QK_NORMS = {f"self_attn.{x}_norm.weight": f"attn_{x}_norm.weight" for x in "qk"}
-_MODEL_TENSORS = {
-    "model.embed_tokens.weight": "token_embd.weight",
-    "model.norm.weight": "output_norm.weight",
-    "lm_head.weight": "output.weight",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """One row: `gguf` is llama.cpp's name, `must_equal` the config values that its graph takes for granted."""
-
-    gguf: str
-    layer_tensors: Mapping[str, str] = field(default_factory=lambda: dict(_LAYER_TENSORS))
-    must_equal: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)  # transformers', where must_equal differs
-    required: tuple[str, ...] = ()  # keys whose default in transformers is not the one that `geometry` takes
-    interleaved_rotary: bool = False  # llama.cpp rotates neighbours, transformers halves: q and k rows are permuted
-
+_MISTRAL = replace(
+    _LLAMA,
+    tensors=naming.LLAMA,
+    reads={**_LLAMA_READS, **_HEAD_DIM, **_WINDOW},
+    defaults={
+        **_LLAMA_DEFAULTS,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131072,
+        "head_dim": None,
+        "sliding_window": 4096,
+    },
+    window_limits_context=True,
+)
+_QWEN2 = Architecture(
+    gguf="qwen2",
+    tensors={**naming.PLAIN, **naming.QKV_BIASES},
+    reads={**_LLAMA_READS, **_HEAD_DIM, **_QWEN_WINDOW},
+    defaults={**_LLAMA_DEFAULTS, **_QWEN_WINDOW_DEFAULTS, "num_key_value_heads": 32,
+              "max_position_embeddings": 32768, "head_dim": None},
+    must_equal={**_SILU, "use_mrope": (False,)},
+    window_limits_context=True,
+)  # fmt: skip
+_GEMMA = Architecture(
+    gguf="gemma",
+    tensors=naming.GEMMA,
+    reads={**_LLAMA_READS, **_HEAD_DIM},
+    defaults={
+        **_LLAMA_DEFAULTS,
+        "num_key_value_heads": 16,
+        "max_position_embeddings": 8192,
+        "head_dim": 256,
+        "tie_word_embeddings": True,
+    },
+    must_equal={"attention_bias": (False,), "tie_word_embeddings": (True,)},
+    irrelevant=frozenset({"hidden_act", "hidden_activation"}),  # `gemma_activation` knows which of them counts
+    checks=(gemma_activation,),
+)
+_GEMMA2 = replace(
+    _GEMMA,
+    gguf="gemma2",
+    tensors=naming.GEMMA2,
+    reads={
+        **_GEMMA.reads,
+        **_WINDOW,
+        **_LAYER_TYPES,
+        "attn_logit_softcapping": "attention_softcap",
+        "final_logit_softcapping": "logit_softcap",
+        "query_pre_attn_scalar": "query_scalar",
+    },
+    defaults={
+        **_GEMMA.defaults,
+        "num_key_value_heads": 4,
+        "sliding_window": 4096,
+        "layer_types": None,
+        "sliding_window_pattern": 2,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+        "query_pre_attn_scalar": 256,
+    },
+    irrelevant=_GEMMA.irrelevant | {"cache_implementation", "sliding_window_size"},
+    checks=(gemma_activation, gemma_query_scale, gemma_window),
+)
+_GEMMA3 = replace(
+    _GEMMA2,
+    gguf="gemma3",
+    tensors=naming.GEMMA3,
+    reads={
+        **_GEMMA.reads,
+        **_WINDOW,
+        **_LAYER_TYPES,
+        "final_logit_softcapping": "logit_softcap",
+        "query_pre_attn_scalar": "query_scalar",
+        "rope_local_base_freq": "local_rope_theta",
+        "sliding_window_pattern": "",
+        "_sliding_window_pattern": "",
+    },
+    defaults={
+        **_GEMMA2.defaults,
+        "max_position_embeddings": 131072,
+        "num_attention_heads": 8,
+        "vocab_size": 262208,
+        "rope_theta": 1_000_000.0,
+        "rope_local_base_freq": 10000.0,
+        "sliding_window_pattern": 6,
+        "_sliding_window_pattern": 6,
+        "final_logit_softcapping": None,
+    },
+    must_equal={
+        "attention_bias": (False,),
+        "attn_logit_softcapping": (None,),
+        "use_bidirectional_attention": (False,),
+    },
+    checks=(gemma_activation, gemma_query_scale),
+)
+_GPT2 = Architecture(
+    gguf="gpt2",
+    tensors=naming.GPT2,
+    reads={
+        "n_embd": "hidden",
+        "n_layer": "n_layers",
+        "n_head": "n_heads",
+        "n_inner": "intermediate",
+        "n_positions": "context",
+        "vocab_size": "vocabulary",
+        "layer_norm_epsilon": "norm_epsilon",
+        "tie_word_embeddings": "tied",
+    },
+    defaults={"n_inner": None, "n_positions": 1024, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True},
+    must_equal={
+        "activation_function": _GELU,
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+        "add_cross_attention": (False,),
+    },
+    irrelevant=_DROPOUTS | {"n_ctx", "reorder_and_upcast_attn"},
+    prefixes={f"{part}.": f"transformer.{part}." for part in ("wte", "wpe", "h", "ln_f")},
+    ignored=(".attn.bias", ".attn.masked_bias"),
+    rope=(),
+    norm="layer",
+)  # fmt: skip
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "LlamaForCausalLM": Architecture(
-        gguf="llama",
-        must_equal={"hidden_act": ("silu",), "attention_bias": (False,), "mlp_bias": (False,)},
-        interleaved_rotary=True,
-    ),
-    "MistralForCausalLM": Architecture(
-        gguf="llama",
-        must_equal={"hidden_act": ("silu",), "sliding_window": (None,)},
-        defaults={"sliding_window": 4096},
-        interleaved_rotary=True,
-    ),
-    "Qwen2ForCausalLM": Architecture(
-        gguf="qwen2",
-        required=("num_key_value_heads",),
-        layer_tensors={**_LAYER_TENSORS, **_QKV_BIASES},
-        must_equal={
-            "hidden_act": ("silu",),
-            "use_sliding_window": (False,),
-            "layer_types": ("full_attention",),
-            "use_mrope": (False,),
+    "LlamaForCausalLM": _LLAMA,
+    "MistralForCausalLM": _MISTRAL,
+    "MixtralForCausalLM": replace(
+        _MISTRAL,
+        tensors=naming.MIXTRAL,
+        reads={**_MISTRAL.reads, "num_local_experts": "n_experts", "num_experts_per_tok": "n_experts_used"},
+        defaults={
+            **_MISTRAL.defaults,
+            "sliding_window": None,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 1_000_000.0,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
         },
+        irrelevant=_ROUTING,
     ),
-    "Qwen3ForCausalLM": Architecture(
+    "Qwen2ForCausalLM": _QWEN2,
+    "Qwen2MoeForCausalLM": replace(
+        _QWEN2,
+        gguf="qwen2moe",
+        tensors={
+            **naming.without(naming.PLAIN, "mlp."),
+            **naming.QKV_BIASES,
+            **naming.EXPERTS,
+            **naming.SHARED_EXPERT,
+        },
+        reads={
+            **_QWEN2.reads,
+            **_EXPERTS,
+            "num_experts": "n_experts",
+            "shared_expert_intermediate_size": "shared_intermediate",
+        },
+        defaults={
+            **_QWEN2.defaults,
+            "num_key_value_heads": 16,
+            "num_experts": 60,
+            "num_experts_per_tok": 4,
+            "moe_intermediate_size": 1408,
+            "shared_expert_intermediate_size": 5632,
+        },
+        must_equal={
+            **_QWEN2.must_equal,
+            "decoder_sparse_step": (1,),
+            "mlp_only_layers": (),
+            "norm_topk_prob": (False,),
+            "qkv_bias": (True,),
+        },
+        irrelevant=_ROUTING,
+        writes_head=True,
+    ),
+    "Qwen3ForCausalLM": replace(
+        _QWEN2,
         gguf="qwen3",
-        required=("num_key_value_heads", "head_dim"),
-        layer_tensors={**_LAYER_TENSORS, **_QK_NORMS},
+        tensors={**naming.PLAIN, **naming.QK_NORMS},
+        defaults={**_QWEN2.defaults, "head_dim": 128},
+        must_equal={**_QWEN2.must_equal, "attention_bias": (False,)},
+    ),
+    "Qwen3MoeForCausalLM": replace(
+        _QWEN2,
+        gguf="qwen3moe",
+        tensors={**naming.without(naming.PLAIN, "mlp."), **naming.QK_NORMS, **naming.EXPERTS},
+        reads={**_QWEN2.reads, **_EXPERTS, "num_experts": "n_experts"},
+        defaults={
+            **_QWEN2.defaults,
+            "max_window_layers": 0,
+            "num_key_value_heads": 4,
+            "num_experts": 128,
+            "num_experts_per_tok": 8,
+            "moe_intermediate_size": 768,
+        },
         must_equal={
-            "hidden_act": ("silu",),
+            **_QWEN2.must_equal,
             "attention_bias": (False,),
+            "decoder_sparse_step": (1,),
+            "mlp_only_layers": (),
+            "norm_topk_prob": (True,),
+        },
+        irrelevant=_ROUTING,
+    ),
+    "GemmaForCausalLM": _GEMMA,
+    "Gemma2ForCausalLM": _GEMMA2,
+    "Gemma3ForCausalLM": _GEMMA3,
+    "Gemma3ForConditionalGeneration": replace(
+        _GEMMA3,
+        nested="text_config",
+        prefixes={
+            "language_model.model.": "model.",
+            "language_model.lm_head.": "lm_head.",
+            "model.language_model.": "model.",
+        },
+        ignored=("vision_tower.", "multi_modal_projector."),
+    ),
+    "PhiForCausalLM": Architecture(
+        gguf="phi2",
+        tensors=naming.PHI,
+        reads={
+            **_SIZES,
+            **_LAYER_NORM,
+            "intermediate_size": "intermediate",
+            "num_key_value_heads": "n_kv_heads",
+            "partial_rotary_factor": "rotary_factor",
+        },
+        defaults={
+            **_LLAMA_DEFAULTS,
+            "layer_norm_eps": 1e-5,
+            "partial_rotary_factor": 0.5,
+            "intermediate_size": 8192,
+        },
+        must_equal={"hidden_act": _GELU, "qk_layernorm": (False,), "tie_word_embeddings": (False,)},
+        irrelevant=_DROPOUTS,
+        norm="layer",
+        checks=(whole_heads,),
+    ),
+    "Phi3ForCausalLM": Architecture(
+        gguf="phi3",
+        tensors=naming.PHI3,
+        reads={
+            **_LLAMA_READS,
+            **_WINDOW,
+            "partial_rotary_factor": "rotary_factor",
+            "original_max_position_embeddings": "",
+        },
+        defaults={
+            **_LLAMA_DEFAULTS,
+            "max_position_embeddings": 4096,
+            "original_max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-5,
+            "partial_rotary_factor": 1.0,
+            "sliding_window": None,
+        },
+        must_equal={**_SILU, "attention_bias": (False,)},
+        irrelevant=_DROPOUTS,
+        rope=("default", "longrope"),
+        window_limits_context=True,
+        checks=(whole_heads,),
+    ),
+    "GPT2LMHeadModel": _GPT2,
+    "GPTBigCodeForCausalLM": replace(
+        _GPT2,
+        gguf="starcoder",
+        tensors=naming.BIGCODE,
+        reads={**_GPT2.reads, "multi_query": "multi_query"},
+        defaults={**_GPT2.defaults, "multi_query": True},
+        must_equal={"activation_function": _GELU, "scale_attn_weights": (True,), "add_cross_attention": (False,)},
+        irrelevant=_DROPOUTS
+        | {
+            "attention_softmax_in_fp32",
+            "inference_runner",
+            "max_batch_size",
+            "max_sequence_length",
+            "n_ctx",
+            "num_key_value_heads",
+            "pad_key_length",
+            "pre_allocate_kv_cache",
+            "scale_attention_softmax_in_fp32",
+            "validate_runner_input",
+        },
+    ),
+    "GPTNeoXForCausalLM": Architecture(
+        gguf="gptneox",
+        tensors=naming.NEOX,
+        reads={
+            **_SIZES,
+            **_LAYER_NORM,
+            "intermediate_size": "intermediate",
+            "partial_rotary_factor": "rotary_factor",
+            "use_parallel_residual": "parallel_residual",
+        },
+        defaults={
+            "max_position_embeddings": 2048,
+            "layer_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "partial_rotary_factor": 0.25,
+            "tie_word_embeddings": False,
+            "use_parallel_residual": True,
+        },
+        must_equal={"hidden_act": _GELU, "attention_bias": (True,)},
+        irrelevant=_DROPOUTS,
+        aliases={"rotary_emb_base": "rope_theta", "rotary_pct": "partial_rotary_factor"},
+        ignored=(".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"),
+        norm="layer",
+        writes_head=True,
+        checks=(whole_heads,),
+    ),
+    "Starcoder2ForCausalLM": Architecture(
+        gguf="starcoder2",
+        tensors=naming.STARCODER2,
+        reads={
+            **_SIZES,
+            **_WINDOW,
+            "intermediate_size": "intermediate",
+            "num_key_value_heads": "n_kv_heads",
+            "norm_epsilon": "norm_epsilon",
+        },
+        defaults={
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 4096,
+            "norm_epsilon": 1e-5,
+            "rope_theta": 10000.0,
+            "sliding_window": None,
+            "tie_word_embeddings": True,
+        },
+        must_equal={"hidden_act": _GELU, "use_bias": (True,), "mlp_type": ("default",), "norm_type": ("layer_norm",)},
+        irrelevant=_DROPOUTS,
+        norm="layer",
+        window_limits_context=True,
+        checks=(whole_heads,),
+    ),
+    "StableLmForCausalLM": Architecture(
+        gguf="stablelm",
+        tensors=naming.STABLELM,
+        reads={
+            **_SIZES,
+            **_LAYER_NORM,
+            "intermediate_size": "intermediate",
+            "num_key_value_heads": "n_kv_heads",
+            "partial_rotary_factor": "rotary_factor",
+            "qk_layernorm": "qk_norm",
+            "use_parallel_residual": "parallel_residual",
+            "use_qkv_bias": "attention_bias",
+        },
+        defaults={
+            "num_key_value_heads": 32,
+            "max_position_embeddings": 4096,
+            "layer_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "partial_rotary_factor": 0.25,
+            "qk_layernorm": False,
+            "tie_word_embeddings": False,
+            "use_parallel_residual": False,
+            "use_qkv_bias": False,
+        },
+        must_equal=_SILU,
+        irrelevant=_DROPOUTS,
+        norm="layer",
+        writes_head=True,
+        checks=(whole_heads,),
+    ),
+    "OlmoForCausalLM": Architecture(
+        gguf="olmo",
+        tensors=naming.OLMO,
+        reads={**{k: v for k, v in _LLAMA_READS.items() if k != "rms_norm_eps"}, "clip_qkv": "clamp"},
+        defaults={**_LLAMA_DEFAULTS, "clip_qkv": None},
+        must_equal={**_SILU, "attention_bias": (False,)},
+        norm="layer",
+        checks=(whole_heads,),
+    ),
+    "Olmo2ForCausalLM": Architecture(
+        gguf="olmo2",
+        tensors=naming.OLMO2,
+        reads=_LLAMA_READS,
+        defaults={**_LLAMA_DEFAULTS, "rms_norm_eps": 1e-5},
+        must_equal={**_SILU, "attention_bias": (False,)},
+        writes_head=True,
+        checks=(whole_heads,),
+    ),
+    "GraniteForCausalLM": replace(
+        _LLAMA,
+        gguf="granite",
+        reads={
+            **{key: name for key, name in _LLAMA.reads.items() if key != "head_dim"},
+            "attention_multiplier": "attention_scale",
+            "embedding_multiplier": "embedding_scale",
+            "logits_scaling": "logit_scale",
+            "residual_multiplier": "residual_scale",
+        },
+        defaults={
+            **_LLAMA.defaults,
+            "attention_multiplier": 1.0,
+            "embedding_multiplier": 1.0,
+            "logits_scaling": 1.0,
+            "residual_multiplier": 1.0,
+        },
+        checks=(whole_heads,),
+    ),
+    "SmolLM3ForCausalLM": Architecture(
+        gguf="smollm3",
+        tensors=naming.LLAMA,
+        reads=_LLAMA_READS,
+        defaults={
+            **_LLAMA_DEFAULTS,
+            "num_key_value_heads": 4,
+            "max_position_embeddings": 32768,
+            "rope_theta": 2_000_000.0,
+            "tie_word_embeddings": True,
+        },
+        must_equal={
+            **_SILU,
+            "attention_bias": (False,),
+            "mlp_bias": (False,),
             "use_sliding_window": (False,),
             "layer_types": ("full_attention",),
         },
+        irrelevant=frozenset({"max_window_layers", "no_rope_layer_interval", "no_rope_layers", "sliding_window"}),
+        checks=(smollm3_positions, whole_heads),
     ),
-}
-ROPE_SCALINGS = ("default", "linear", "llama3")
-#: says nothing while sliding windows are off
-_WINDOW_KEYS = frozenset({"sliding_window", "max_window_layers"})
+    "FalconForCausalLM": Architecture(
+        gguf="falcon",
+        tensors=naming.FALCON,
+        reads={
+            **_SIZES,
+            "ffn_hidden_size": "intermediate",
+            "layer_norm_epsilon": "norm_epsilon",
+            "multi_query": "multi_query",
+            "new_decoder_architecture": "grouped",
+            "num_kv_heads": "n_kv_heads",
+            "num_ln_in_parallel_attn": "n_norms",
+        },
+        defaults={
+            "max_position_embeddings": 2048,
+            "ffn_hidden_size": None,
+            "layer_norm_epsilon": 1e-5,
+            "multi_query": True,
+            "new_decoder_architecture": False,
+            "num_kv_heads": None,
+            "num_ln_in_parallel_attn": None,
+            "rope_theta": 10000.0,
+            "tie_word_embeddings": True,
+        },
+        must_equal={"activation": _GELU, "alibi": (False,), "bias": (False,), "parallel_attn": (True,)},
+        irrelevant=_DROPOUTS | {"apply_residual_connection_post_layernorm"},
+        aliases={"n_embed": "hidden_size", "n_head": "num_attention_heads", "n_head_kv": "num_kv_heads",
+                 "n_layer": "num_hidden_layers"},
+        norm="layer",
+        checks=(falcon_norms, whole_heads),
+    ),
+}  # fmt: skip
 
 
 def find(checkpoint: Checkpoint) -> Architecture:
@@ -116,97 +532,7 @@ def find(checkpoint: Checkpoint) -> Architecture:
     except KeyError:
         known = ", ".join(ARCHITECTURES)
         named = checkpoint.architecture or "no architecture"
-        raise Error(f"{checkpoint.source} is of {named}, which is not supported", hint=f"supported: {known}") from None
-
-
-def check_config(checkpoint: Checkpoint) -> None:
-    """Raise `Error` for a key that the table does not explain or a value that llama.cpp cannot express."""
-    row = find(checkpoint)
-    for key, value in {**row.defaults, **checkpoint.config}.items():
-        if key in row.must_equal:
-            if not _allowed(value, row.must_equal[key]):
-                raise Error(f"config.json: {key} = {value!r} is not supported for {checkpoint.architecture}")
-        elif key == "quantization_config" and value:
-            raise Error(
-                f"{checkpoint.source} is already quantised ({value.get('quant_method', 'unknown method')})",
-                hint="start from the unquantised checkpoint",
-            )
-        elif key not in READ | IRRELEVANT | _WINDOW_KEYS:
-            raise Error(f"config.json: the key {key} = {value!r} is not known for {checkpoint.architecture}")
-    for key in row.required:
-        if checkpoint.config.get(key) is None:
-            raise Error(f"config.json lacks the key {key}, which {checkpoint.architecture} needs")
-    kind = geometry(checkpoint).rope_scaling["rope_type"]
-    if kind not in ROPE_SCALINGS:
         raise Error(
-            f"config.json: rope scaling {kind!r} is not supported", hint=f"supported: {', '.join(ROPE_SCALINGS)}"
-        )
-
-
-def _allowed(value: Any, allowed: tuple[Any, ...]) -> bool:
-    values = value if isinstance(value, list) else [value]
-    return value is None or all(v in allowed for v in values)
-
-
-def gguf_names(checkpoint: Checkpoint) -> dict[str, str]:
-    """Hugging Face tensor name -> GGUF tensor name, for every tensor that the file needs.
-
-    Raises `Error` for a tensor that the architecture does not explain and for one that is missing.
-    """
-    row = find(checkpoint)
-    expected = dict(_MODEL_TENSORS)
-    for layer in range(geometry(checkpoint).n_layers):
-        for theirs, ours in row.layer_tensors.items():
-            expected[f"model.layers.{layer}.{theirs}"] = f"blk.{layer}.{ours}"
-    found = {name for name in checkpoint.tensors if not name.endswith(".rotary_emb.inv_freq")}
-    unknown = sorted(found - expected.keys())
-    if unknown:
-        raise Error(f"{checkpoint.source} holds a tensor that {checkpoint.architecture} does not explain: {unknown[0]}")
-    if checkpoint.config.get("tie_word_embeddings", "lm_head.weight" not in found):
-        expected.pop("lm_head.weight")
-    missing = sorted(expected.keys() - found)
-    if missing:
-        raise Error(f"{checkpoint.source} lacks the tensor {missing[0]}", hint="the checkpoint is not complete")
-    return expected
-
-
-@dataclass(frozen=True, kw_only=True)
-class Geometry:
-    """The sizes and constants of a decoder, with transformers' defaults filled in; lengths in elements."""
-
-    n_layers: int
-    hidden: int
-    intermediate: int
-    n_heads: int
-    n_kv_heads: int
-    head_dim: int
-    vocabulary: int
-    context: int
-    norm_epsilon: float
-    rope_theta: float
-    rope_scaling: Mapping[str, Any]  # {"rope_type": "default"} where there is none
-
-
-def geometry(checkpoint: Checkpoint) -> Geometry:
-    """Read the sizes from config.json, in the dialect of transformers 4 or 5; `Error` names a missing key."""
-    config = checkpoint.config
-    try:
-        hidden, n_heads = int(config["hidden_size"]), int(config["num_attention_heads"])
-        rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
-        return Geometry(
-            n_layers=int(config["num_hidden_layers"]),
-            hidden=hidden,
-            intermediate=int(config["intermediate_size"]),
-            n_heads=n_heads,
-            n_kv_heads=int(config.get("num_key_value_heads") or n_heads),
-            head_dim=int(config.get("head_dim") or hidden // n_heads),
-            vocabulary=int(config["vocab_size"]),
-            context=int(config.get("max_position_embeddings") or 2048),
-            norm_epsilon=float(config.get("rms_norm_eps", 1e-6)),
-            rope_theta=float(rope.pop("rope_theta", None) or config.get("rope_theta") or 10000.0),
-            rope_scaling={**rope, "rope_type": rope.get("rope_type") or rope.get("type") or "default"},
-        )
-    except KeyError as error:
-        raise Error(f"config.json of {checkpoint.source} lacks the key {error.args[0]}") from None
-    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise Error(f"config.json of {checkpoint.source} has a size that is none: {error}") from None
+            f"{checkpoint.source} is of {named}, which is not supported",
+            hint=f"supported: {known}; for others, --converter PATH runs llama.cpp's own convert_hf_to_gguf.py",
+        ) from None

@@ -1,0 +1,64 @@
+"""What llama.cpp's graphs take for granted and a single key of config.json cannot say.
+
+Each function gets the canonical configuration and returns "" or, in one line, what cannot be expressed.
+"""
+
+from .row import Config
+
+_TANH = "gelu_pytorch_tanh"
+#: llama.cpp takes the layer count for the model (src/models/gemma2.cpp, gemma3.cpp): 27B scales by hidden / heads
+_GEMMA_27B_LAYERS = {"gemma2": 46, "gemma3": 62}
+
+
+def whole_heads(config: Config) -> str:
+    """Graphs that make heads of the hidden size alone."""
+    head_dim, hidden, heads = config.get("head_dim"), config.get("hidden_size"), config.get("num_attention_heads")
+    if head_dim and isinstance(hidden, int) and isinstance(heads, int) and head_dim * heads != hidden:
+        return f"head_dim = {head_dim!r}: {heads} heads of it are not the hidden size {hidden}"
+    return ""
+
+
+def gemma_activation(config: Config) -> str:
+    """Gemma's first files say `hidden_act: gelu`, which transformers has always read as the approximation by tanh."""
+    said = config.get("hidden_activation")
+    return "" if said in (None, _TANH) else f"hidden_activation = {said!r}"
+
+
+def gemma_query_scale(config: Config) -> str:
+    """Attention is scaled by the head's size, except in the 27B models."""
+    gemma3 = config.get("model_type") in ("gemma3_text", "gemma3")
+    n_layers = config.get("num_hidden_layers")
+    scalar, head_dim = config.get("query_pre_attn_scalar", 256), config.get("head_dim", 256)
+    expected = head_dim
+    if n_layers == _GEMMA_27B_LAYERS["gemma3" if gemma3 else "gemma2"]:
+        expected = config.get("hidden_size", 0) // (config.get("num_attention_heads") or 1)
+    return "" if scalar == expected else f"query_pre_attn_scalar = {scalar!r}, where llama.cpp takes {expected!r}"
+
+
+def gemma_window(config: Config) -> str:
+    """Gemma 2's graph always caps and always slides."""
+    for key in ("attn_logit_softcapping", "final_logit_softcapping", "sliding_window"):
+        if key in config and not config[key]:
+            return f"{key} = {config[key]!r}"
+    return ""
+
+
+def smollm3_positions(config: Config) -> str:
+    """Every fourth layer has no rotary embedding; llama.cpp's graph knows no other pattern."""
+    interval = config.get("no_rope_layer_interval") or 4
+    n_layers = config.get("num_hidden_layers") or 0
+    expected = [int((layer + 1) % 4 != 0) for layer in range(n_layers)]
+    said = config.get("no_rope_layers")
+    if said is None:
+        return "" if interval == 4 else f"no_rope_layer_interval = {interval!r}"
+    return "" if [int(bool(x)) for x in said] == expected else f"no_rope_layers = {said!r}"
+
+
+def falcon_norms(config: Config) -> str:
+    """A second norm belongs to the second layout of q, k and v."""
+    said, grouped = config.get("num_ln_in_parallel_attn"), bool(config.get("new_decoder_architecture"))
+    if said not in (None, 1, 2) or (said == 2 and not grouped):
+        return f"num_ln_in_parallel_attn = {said!r}"
+    if not grouped and config.get("num_kv_heads") not in (None, config.get("num_attention_heads"), 1):
+        return f"num_kv_heads = {config['num_kv_heads']!r} without new_decoder_architecture"
+    return ""

@@ -1,0 +1,154 @@
+"""The sizes and constants of a decoder, read from config.json."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ... import Error
+from ..checkpoint import Checkpoint
+from .dialect import canonical
+from .row import Architecture, Config
+from .table import find
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Sizes in elements, with transformers' defaults filled in; None or 0 where an architecture has no such thing."""
+
+    n_layers: int
+    hidden: int
+    intermediate: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    vocabulary: int
+    context: int  # tokens for which llama.cpp computes what transformers does
+    trained_context: int = 0  # tokens; more than `context` where llama.cpp's graph lacks the sliding window
+    norm_epsilon: float = 1e-5
+    tied: bool = False
+    rope_theta: float = 10000.0
+    rope_scaling: Mapping[str, Any] = field(default_factory=lambda: {"rope_type": "default"})
+    rotary_factor: float = 1.0  # the share of a head that is rotated
+    window: int | None = None  # of the layers that slide, in tokens
+    slides: tuple[bool, ...] = ()  # one a layer; () where none does
+    local_rope_theta: float | None = None  # of the layers that slide
+    attention_softcap: float | None = None
+    logit_softcap: float | None = None
+    query_scalar: float | None = None
+    n_experts: int = 0
+    n_experts_used: int = 0
+    expert_intermediate: int = 0
+    shared_intermediate: int = 0
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    parallel_residual: bool | None = None
+    clamp: float | None = None
+    embedding_scale: float | None = None
+    residual_scale: float | None = None
+    attention_scale: float | None = None
+    logit_scale: float | None = None
+    multi_query: bool = False
+    grouped: bool = False  # Falcon's second layout of q, k and v
+    n_norms: int = 0  # of a Falcon layer
+
+    @property
+    def rotary_dim(self) -> int:
+        """Elements of a head that are rotated."""
+        return int(self.head_dim * self.rotary_factor)
+
+    @property
+    def two_norms(self) -> bool:
+        """Whether a Falcon layer has a norm of its own for the feed-forward part."""
+        return self.n_norms == 2
+
+
+_KINDS = {f.name: getattr(f.type, "__name__", str(f.type)) for f in fields(Geometry)}  # "int", "float | None", ...
+_CANNOT = (TypeError, ValueError, AttributeError, ZeroDivisionError)
+
+
+def geometry(checkpoint: Checkpoint) -> Geometry:
+    """Read the sizes, in either dialect of config.json; `Error` names a missing key or a value that is no size."""
+    row = find(checkpoint)
+    config = canonical(checkpoint.config, row)
+    where = f"config.json of {checkpoint.source}"
+    try:
+        return _geometry(config, row)
+    except KeyError as error:
+        raise Error(f"{where} lacks the key {error.args[0]}") from None
+    except _CANNOT as error:
+        raise Error(f"{where} has a size that is none: {error}") from None
+
+
+def _geometry(config: Config, row: Architecture) -> Geometry:
+    values: dict[str, Any] = {}
+    for key, name in row.reads.items():
+        value = config.get(key, row.defaults.get(key))
+        if value is None and key not in config and key not in row.defaults:
+            raise KeyError(key)
+        if value is not None and name not in ("", "slides"):  # those are for `_sliding_layers`
+            values[name] = _as(_KINDS[name], value)
+    if values.get("multi_query") and not values.get("grouped"):
+        values["n_kv_heads"] = 1  # whatever config.json says
+    values |= {name: fill(values) for name, fill in _DERIVED.items() if name not in values}
+    values["rope_scaling"] = _rope_scaling(config)
+    return _with_window(Geometry(**values), config, row)
+
+
+#: fields that follow from others where config.json does not say
+_DERIVED = {
+    "n_kv_heads": lambda v: v["n_heads"],
+    "head_dim": lambda v: v["hidden"] // v["n_heads"],
+    "intermediate": lambda v: 4 * v["hidden"],
+    "n_norms": lambda v: 2 if v.get("grouped") else 1,
+}
+
+
+def _as(kind: str, value: Any) -> Any:
+    if isinstance(value, bool) != kind.startswith("bool"):
+        raise ValueError(f"{value!r} where {'true or false' if kind.startswith('bool') else 'a number'} belongs")
+    return int(value) if kind.startswith("int") else float(value) if kind.startswith("float") else value
+
+
+def _rope_scaling(config: Config) -> dict[str, Any]:
+    scaling = dict(config.get("rope_scaling") or {})
+    kind = scaling.pop("type", None)
+    scaling["rope_type"] = {"su": "longrope"}.get(kind, kind) if "rope_type" not in scaling else scaling["rope_type"]
+    if scaling["rope_type"] is None:
+        scaling["rope_type"] = "default"
+    original = config.get("original_max_position_embeddings")
+    if original is not None and scaling["rope_type"] == "longrope":
+        scaling["original_max_position_embeddings"] = original
+    return scaling
+
+
+def _with_window(sizes: Geometry, config: Config, row: Architecture) -> Geometry:
+    """Which layers slide; a graph that does not slide is right for as many tokens as the window holds."""
+    slides = _sliding_layers(sizes, config, row)
+    active = bool(sizes.window) and any(slides)
+    changes: dict[str, Any] = {"window": sizes.window if active else None, "slides": slides if active else ()}
+    changes["trained_context"] = sizes.context
+    if active and row.window_limits_context:
+        changes |= {"context": min(sizes.context, sizes.window or sizes.context), "window": None, "slides": ()}
+    return Geometry(**{**vars(sizes), **changes})
+
+
+def _sliding_layers(sizes: Geometry, config: Config, row: Architecture) -> tuple[bool, ...]:
+    """One flag a layer, as transformers derives them: `layer_types`, else the window's own keys.
+
+    Source: transformers 4.57, configuration_qwen2.py, configuration_gemma2.py and configuration_gemma3.py.
+    """
+    layers = range(sizes.n_layers)
+    if config.get("use_sliding_window", row.defaults.get("use_sliding_window", True)) is False:
+        return tuple(False for _ in layers)
+    kinds = config.get("layer_types")
+    if kinds is not None:
+        if len(kinds) != sizes.n_layers:
+            raise ValueError(f"{len(kinds)} layer_types for {sizes.n_layers} layers")
+        return tuple(kind == "sliding_attention" for kind in kinds)
+    pattern = config.get("sliding_window_pattern", config.get("_sliding_window_pattern"))
+    pattern = row.defaults.get("sliding_window_pattern") if pattern is None else pattern
+    if pattern:
+        return tuple(bool((layer + 1) % pattern) for layer in layers)
+    first = config.get("max_window_layers", row.defaults.get("max_window_layers", 0)) or 0
+    return tuple(layer >= first for layer in layers)

@@ -1,0 +1,200 @@
+"""Which tensors a GGUF file of a checkpoint has, and which rows of the checkpoint make up each."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from ... import Error
+from ..checkpoint import Checkpoint, TensorInfo
+from .geometry import Geometry, geometry
+from .row import Architecture, Tensor
+from .table import find
+
+Shape = tuple[int, ...]
+_HEAD = "output.weight"
+_BUFFERS = (".rotary_emb.inv_freq",)  # saved by older versions of transformers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """`n_rows` rows of one tensor of the checkpoint, from `first_row` on; a vector has one element a row."""
+
+    tensor: TensorInfo
+    first_row: int
+    n_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTensor:
+    """One tensor of the GGUF file: `shape` in numpy's order, its rows in the order of `pieces`.
+
+    `op` is "", "rotary", "plus_one" or "transposed" (see `row.Tensor`); `head_rows` is the length of a head, in rows.
+    """
+
+    name: str
+    shape: Shape
+    pieces: tuple[Piece, ...]
+    op: str = ""
+    head_rows: int = 1
+
+    @property
+    def n_elements(self) -> int:
+        """Number of weights."""
+        return prod(self.shape)
+
+
+def sizes(model: Geometry) -> dict[str, int]:
+    """The lengths that `row.Tensor.shape` names."""
+    q, kv = model.n_heads * model.head_dim, model.n_kv_heads * model.head_dim
+    return {
+        "vocabulary": model.vocabulary,
+        "context": model.context,
+        "hidden": model.hidden,
+        "intermediate": model.intermediate,
+        "gate_up": 2 * model.intermediate,
+        "q": q,
+        "kv": kv,
+        "qkv": q + 2 * kv,
+        "head": model.head_dim,
+        "heads": model.n_heads,
+        "kv_heads": model.n_kv_heads,
+        "experts": model.n_experts,
+        "expert_intermediate": model.expert_intermediate,
+        "shared_intermediate": model.shared_intermediate,
+    }
+
+
+def plan(checkpoint: Checkpoint) -> list[PlannedTensor]:
+    """Every tensor of the file, in the file's order.
+
+    Raises `Error` for a tensor that the architecture does not explain, one that is missing, and a shape that
+    config.json does not give.
+    """
+    row, model = find(checkpoint), geometry(checkpoint)
+    found = _named(checkpoint, row)
+    expected = {name: rule for name, rule in row.tensors.items() if _applies(rule, model)}
+    lengths = sizes(model)
+    planned: list[PlannedTensor] = []
+    used: set[str] = set()
+    for name, rule, layer in _by_layer(expected, model.n_layers):
+        sources = _sources(name, layer, model)
+        used.update(sources)
+        planned.append(_planned(checkpoint, found, sources, rule, layer, model=model, lengths=lengths))
+    if row.writes_head and model.tied:
+        embedding = next(tensor for tensor in planned if tensor.name == "token_embd.weight")
+        planned.append(PlannedTensor(name=_HEAD, shape=embedding.shape, pieces=embedding.pieces))
+    spare = {name for name, rule in row.tensors.items() if rule.gguf == _HEAD} if model.tied else set()
+    unknown = sorted(found.keys() - used - spare)
+    if unknown:
+        raise Error(
+            f"{checkpoint.source} holds a tensor that {checkpoint.architecture} does not explain: {unknown[0]}",
+            hint="config.json does not say what it is for, so a converter that left it out would change the model",
+        )
+    return planned
+
+
+def _named(checkpoint: Checkpoint, row: Architecture) -> dict[str, TensorInfo]:
+    """The checkpoint's tensors under the names that the table has for them, without those that do not count."""
+    found: dict[str, TensorInfo] = {}
+    for name, tensor in checkpoint.tensors.items():
+        if any(part in name for part in row.ignored) or name.endswith(_BUFFERS):
+            continue
+        theirs = next((prefix for prefix in row.prefixes if name.startswith(prefix)), "")
+        found[row.prefixes.get(theirs, "") + name.removeprefix(theirs)] = tensor
+    return found
+
+
+def _applies(rule: Tensor, model: Geometry) -> bool:
+    return not rule.when or bool(getattr(model, rule.when.removeprefix("!"))) != rule.when.startswith("!")
+
+
+def _by_layer(expected: Mapping[str, Tensor], n_layers: int) -> Iterator[tuple[str, Tensor, int]]:
+    """(name, rule, layer): the model's own tensors first, then layer by layer."""
+    for name, rule in expected.items():
+        if "{l}" not in name:
+            yield name, rule, 0
+    for layer in range(n_layers):
+        for name, rule in expected.items():
+            if "{l}" in name:
+                yield name, rule, layer
+
+
+def _sources(name: str, layer: int, model: Geometry) -> list[str]:
+    """The tensors of the checkpoint that are stacked to one, which mostly are one."""
+    name = name.replace("{l}", str(layer))
+    counts = {"{e}": model.n_experts, "{h}": model.n_heads, "{k}": model.n_kv_heads}
+    mark = re.search(r"\{[ehk]\}", name)
+    return [name.replace(mark[0], str(i)) for i in range(counts[mark[0]])] if mark else [name]
+
+
+def _planned(
+    checkpoint: Checkpoint,
+    found: Mapping[str, TensorInfo],
+    sources: Sequence[str],
+    rule: Tensor,
+    layer: int,
+    *,
+    model: Geometry,
+    lengths: Mapping[str, int],
+) -> PlannedTensor:
+    shape = tuple(lengths[word] for word in rule.shape.split())
+    expected = shape[1:] if len(sources) > 1 or "{" in rule.gguf.replace("{l}", "") else shape
+    expected = expected if len(sources) == 1 and len(expected) == len(shape) else shape[1:]
+    if rule.op == "transposed":
+        expected = tuple(reversed(expected))
+    pieces: list[Piece] = []
+    for source in sources:
+        if source not in found:
+            raise Error(f"{checkpoint.source} lacks the tensor {source}", hint="the checkpoint is not complete")
+        tensor = found[source]
+        if not _same(tensor.shape, expected):
+            raise Error(
+                f"{checkpoint.source}: the tensor {source} has the shape {list(tensor.shape)}, "
+                f"but config.json makes it {list(expected)}"
+            )
+        pieces += _pieces(tensor, rule.op, model)
+    op = rule.op if rule.op in ("rotary", "plus_one", "transposed") else ""
+    return PlannedTensor(
+        name=rule.gguf.replace("{l}", str(layer)),
+        shape=shape,
+        pieces=tuple(pieces),
+        op=op,
+        head_rows=model.head_dim,
+    )
+
+
+def _same(found: Shape, expected: Shape) -> bool:
+    """Equal but for rows of length one, which some checkpoints spell out."""
+    return found == expected or (prod(found) == prod(expected) and tuple(n for n in found if n != 1) == expected)
+
+
+def _pieces(tensor: TensorInfo, op: str, model: Geometry) -> list[Piece]:
+    n_rows = n_rows_of(tensor)
+    if op == "by_group":
+        runs = _by_group(model) if model.grouped or not model.multi_query else None
+    elif op == "by_head":
+        runs = _by_head(model)
+    else:
+        runs = _by_head(model) if op == "by_head_unless_shared" and not model.multi_query else None
+    return [Piece(tensor=tensor, first_row=first, n_rows=n) for first, n in (runs or [(0, n_rows)])]
+
+
+def n_rows_of(tensor: TensorInfo) -> int:
+    """Rows of a matrix or of a stack of matrices; elements of a vector."""
+    return prod(tensor.shape[:-1]) if len(tensor.shape) > 1 else prod(tensor.shape)
+
+
+def _by_head(model: Geometry) -> list[tuple[int, int]]:
+    """Runs of rows (first, count) that take [q, k, v] of each head apart."""
+    d = model.head_dim
+    return [((3 * head + part) * d, d) for part in range(3) for head in range(model.n_heads)]
+
+
+def _by_group(model: Geometry) -> list[tuple[int, int]]:
+    """Runs that take [q of the group's heads, k, v] of each group apart."""
+    d, readers = model.head_dim, model.n_heads // model.n_kv_heads
+    groups = [group * (readers + 2) * d for group in range(model.n_kv_heads)]
+    queries = [(start, readers * d) for start in groups]
+    keys = [(start + readers * d, d) for start in groups]
+    return [*queries, *keys, *((start + d, d) for start, _ in keys)]

@@ -1,0 +1,49 @@
+"""A decoder's sizes and constants as the metadata of a GGUF file (ggml's docs/gguf.md)."""
+
+from typing import Any
+
+from . import rope
+from .geometry import Geometry
+from .row import Architecture
+
+#: field of Geometry -> key after the architecture's name; 0 and None are left out
+_KEYS = {
+    "n_layers": "block_count",
+    "context": "context_length",
+    "hidden": "embedding_length",
+    "intermediate": "feed_forward_length",
+    "n_heads": "attention.head_count",
+    "n_kv_heads": "attention.head_count_kv",
+    "vocabulary": "vocab_size",
+    "window": "attention.sliding_window",
+    "local_rope_theta": "rope.freq_base_swa",
+    "attention_softcap": "attn_logit_softcapping",
+    "logit_softcap": "final_logit_softcapping",
+    "n_experts": "expert_count",
+    "n_experts_used": "expert_used_count",
+    "expert_intermediate": "expert_feed_forward_length",
+    "shared_intermediate": "expert_shared_feed_forward_length",
+    "parallel_residual": "use_parallel_residual",
+    "clamp": "attention.clamp_kqv",
+    "embedding_scale": "embedding_scale",
+    "residual_scale": "residual_scale",
+    "attention_scale": "attention.scale",
+    "logit_scale": "logit_scale",
+}
+_NORMS = {"rms": "attention.layer_norm_rms_epsilon", "layer": "attention.layer_norm_epsilon"}
+
+
+def entries(row: Architecture, model: Geometry) -> dict[str, Any]:
+    """Full key -> value: int for an unsigned number, float, bool, str, or a list of bool."""
+    values = {key: getattr(model, name) for name, key in _KEYS.items()}
+    found: dict[str, Any] = {key: value for key, value in values.items() if value is not None and value != 0}
+    found |= {"attention.key_length": model.head_dim, "attention.value_length": model.head_dim}
+    found[_NORMS[row.norm]] = model.norm_epsilon
+    if model.parallel_residual is False:
+        found["use_parallel_residual"] = False
+    if row.rope:
+        found |= {"rope.dimension_count": model.rotary_dim, "rope.freq_base": model.rope_theta}
+        found |= {f"rope.scaling.{key}": value for key, value in rope.metadata(model).items()}
+    if model.slides:
+        found["attention.sliding_window_pattern"] = list(model.slides)
+    return {f"{row.gguf}.{key}": value for key, value in found.items()}

@@ -1,0 +1,51 @@
+"""The bytes of a planned GGUF tensor, from the rows of the checkpoint that make it up, in blocks."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .architectures.layout import Piece, PlannedTensor, n_rows_of
+from .weights import read_rows
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+BLOCK_BYTES = 8 * 2**20  # of float32; the larger the more memory, the smaller the more calls
+
+
+def blocks(planned: PlannedTensor) -> Iterator["Floats"]:
+    """The tensor's values in float32, as blocks of whole rows [rows, row length], in the file's order."""
+    if planned.op == "transposed":
+        yield from (_whole(piece).T for piece in planned.pieces)
+        return
+    multiple = planned.head_rows if planned.op == "rotary" else 1
+    for piece in planned.pieces:
+        for block in _blocks_of(piece, multiple_of=multiple):
+            if planned.op == "rotary":
+                yield interleave_rotary(block, planned.head_rows)
+            else:
+                yield block + 1.0 if planned.op == "plus_one" else block
+
+
+def _blocks_of(piece: Piece, *, multiple_of: int) -> Iterator["Floats"]:
+    row_length = piece.tensor.n_elements // n_rows_of(piece.tensor)
+    fitting = BLOCK_BYTES // (4 * row_length)
+    at_once = max(1, fitting // multiple_of) * multiple_of
+    end = piece.first_row + piece.n_rows
+    for first in range(piece.first_row, end, at_once):
+        yield read_rows(piece.tensor, first, min(at_once, end - first))
+
+
+def _whole(piece: Piece) -> "Floats":
+    return read_rows(piece.tensor, piece.first_row, piece.n_rows)
+
+
+def interleave_rotary(rows: "Floats", head_rows: int) -> "Floats":
+    """Order each head's rows (i, i + half) as neighbours: transformers rotates halves, llama.cpp's graph pairs.
+
+    Rows [n x head_rows, row length]; the same holds for a bias as a column.
+    """
+    heads = rows.reshape(-1, 2, head_rows // 2, rows.shape[-1])
+    return heads.swapaxes(1, 2).reshape(rows.shape)

@@ -1,0 +1,206 @@
+"""Small random decoders of every supported architecture, in the variants that llama.cpp's graphs can express."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import small_checkpoint
+
+N_TOKENS = 200
+_VOCABULARY = small_checkpoint.VOCABULARY
+TOKENS = [(31 * n + n * n) % _VOCABULARY for n in range(N_TOKENS)]
+_SIZES = {
+    "vocab_size": _VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": False,
+    "rms_norm_eps": 0.01,
+}
+LLAMA = _SIZES | {"num_key_value_heads": 2, "rope_theta": 500.0}
+_LAYER_NORM = {key: value for key, value in LLAMA.items() if key != "rms_norm_eps"} | {"layer_norm_eps": 0.01}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+LINEAR = {"rope_type": "linear", "factor": 4.0}
+_WINDOW = 40
+_EXPERTS = {
+    "num_experts": 5,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 48,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+}
+_GEMMA = LLAMA | {"head_dim": 32, "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": True}
+_GEMMA2 = _GEMMA | {
+    "sliding_window": _WINDOW,
+    "query_pre_attn_scalar": 32,
+    "attn_logit_softcapping": 5.0,
+    "final_logit_softcapping": 7.0,
+    "layer_types": ["sliding_attention", "full_attention"],
+}
+_GEMMA3 = _GEMMA | {
+    "sliding_window": _WINDOW,
+    "query_pre_attn_scalar": 32,
+    "rope_local_base_freq": 90.0,
+    "layer_types": ["sliding_attention", "full_attention"],
+}
+_GPT2 = {
+    "vocab_size": _VOCABULARY,
+    "n_embd": 64,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_inner": 96,
+    "n_positions": 256,
+    "layer_norm_epsilon": 0.01,
+}
+_PHI3 = LLAMA | {"pad_token_id": 0, "sliding_window": None}
+_LONGROPE = {
+    "type": "longrope",
+    "long_factor": [1.0 + 0.3 * n for n in range(8)],
+    "short_factor": [1.0 + 0.1 * n for n in range(8)],
+}
+_FALCON = {
+    "vocab_size": _VOCABULARY,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "ffn_hidden_size": 96,
+    "max_position_embeddings": 256,
+    "layer_norm_epsilon": 0.01,
+    "rope_theta": 500.0,
+    "bias": False,
+    "parallel_attn": True,
+    "alibi": False,
+}
+_VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """One model: transformers' class and configuration.
+
+    `context` is how many tokens llama.cpp computes as transformers does; `gelu` where the activation is one, which
+    llama.cpp takes from a table of half precision; `perturbed` are wrong values for keys that no rule invents.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    gelu: bool = False
+    context: int = 256
+    perturbed: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def chooses_experts(self) -> bool:
+        """Whether a router leaves experts out: rounding then changes which, and the logits jump."""
+        n_experts = self.config.get("num_experts", self.config.get("num_local_experts", 0))
+        return bool(n_experts) and self.config["num_experts_per_tok"] < n_experts
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens are compared."""
+        return min(N_TOKENS, self.context)
+
+
+def _d(kind: str, config: dict[str, Any], /, **more: Any) -> Decoder:
+    options = {key: more.pop(key) for key in ("gelu", "context", "perturbed") if key in more}
+    return Decoder(kind=f"{kind}ForCausalLM", config=config | more, **options)
+
+
+_SWAPPED = {"layer_types": ["full_attention", "sliding_attention"]}
+DECODERS: dict[str, Decoder] = {
+    "llama": _d("Llama", LLAMA),
+    "llama-mha": _d("Llama", LLAMA, num_key_value_heads=4),
+    "llama-mqa": _d("Llama", LLAMA, num_key_value_heads=1),
+    "llama-tied": _d("Llama", LLAMA, tie_word_embeddings=True),
+    "llama-3": _d("Llama", LLAMA, rope_scaling=LLAMA3),
+    "llama-linear": _d("Llama", LLAMA, rope_scaling=LINEAR),
+    "llama-yarn": _d("Llama", LLAMA, rope_scaling=YARN),
+    "llama-yarn-factor": _d("Llama", LLAMA, rope_scaling=YARN | {"attention_factor": 0.7}),
+    "llama-wide": _d("Llama", LLAMA, head_dim=32),
+    "llama-biases": _d("Llama", LLAMA, attention_bias=True, mlp_bias=True),
+    "mistral": _d("Mistral", LLAMA, sliding_window=None, head_dim=32),
+    "mistral-window": _d("Mistral", LLAMA, sliding_window=_WINDOW, context=_WINDOW),
+    "mixtral": _d("Mixtral", LLAMA, num_local_experts=5, num_experts_per_tok=2),
+    "mixtral-all": _d("Mixtral", LLAMA, num_local_experts=3, num_experts_per_tok=3),
+    "qwen2": _d("Qwen2", LLAMA),
+    "qwen2-tied": _d("Qwen2", LLAMA, tie_word_embeddings=True),
+    "qwen2-yarn": _d("Qwen2", LLAMA, rope_scaling=YARN),
+    "qwen2-window": _d(
+        "Qwen2", LLAMA, use_sliding_window=True, sliding_window=_WINDOW, max_window_layers=1, context=_WINDOW,
+        perturbed={"layer_types": ["full_attention"] * 2},
+    ),
+    "qwen2-moe": _d("Qwen2Moe", LLAMA | _EXPERTS, shared_expert_intermediate_size=80),
+    "qwen2-moe-all": _d("Qwen2Moe", LLAMA | _EXPERTS, shared_expert_intermediate_size=80, num_experts_per_tok=5,
+                        tie_word_embeddings=True),
+    "qwen3": _d("Qwen3", LLAMA, head_dim=32),
+    "qwen3-tied": _d("Qwen3", LLAMA, head_dim=16, tie_word_embeddings=True),
+    "qwen3-moe": _d("Qwen3Moe", LLAMA | _EXPERTS, head_dim=32, norm_topk_prob=True),
+    "qwen3-moe-all": _d("Qwen3Moe", LLAMA | _EXPERTS, norm_topk_prob=True, num_experts_per_tok=5),
+    "gemma": _d("Gemma", _GEMMA, gelu=True),
+    "gemma2": _d("Gemma2", _GEMMA2, gelu=True, perturbed=_SWAPPED),
+    "gemma3": _d("Gemma3", _GEMMA3, gelu=True, perturbed=_SWAPPED),
+    "gemma3-linear": _d("Gemma3", _GEMMA3, gelu=True, rope_scaling={"rope_type": "linear", "factor": 8.0}),
+    "gemma3-capped": _d("Gemma3", _GEMMA3, gelu=True, final_logit_softcapping=7.0),
+    "gemma3-vision": Decoder(
+        kind="Gemma3ForConditionalGeneration",
+        config={"text_config": _GEMMA3, "vision_config": _VISION, "mm_tokens_per_image": 4,
+                "image_token_index": 3, "boi_token_index": 1, "eoi_token_index": 2},
+        gelu=True,
+    ),
+    "phi": _d("Phi", _LAYER_NORM, partial_rotary_factor=0.5, gelu=True),
+    "phi-mha": _d("Phi", _LAYER_NORM, num_key_value_heads=4, partial_rotary_factor=0.25, gelu=True),
+    "phi3": _d("Phi3", _PHI3),
+    "phi3-partial": _d("Phi3", _PHI3, partial_rotary_factor=0.5, tie_word_embeddings=True),
+    "phi3-window": _d("Phi3", _PHI3, sliding_window=_WINDOW, context=_WINDOW),
+    "phi3-long": _d("Phi3", _PHI3, rope_scaling=_LONGROPE, original_max_position_embeddings=64),
+    "phi3-short": _d(
+        "Phi3", _PHI3, rope_scaling=_LONGROPE, original_max_position_embeddings=256, max_position_embeddings=1024,
+        perturbed={"original_max_position_embeddings": 128},
+    ),
+    "gpt2": Decoder(kind="GPT2LMHeadModel", config=_GPT2, gelu=True),
+    "gpt2-untied": Decoder(kind="GPT2LMHeadModel", config=_GPT2 | {"tie_word_embeddings": False}, gelu=True),
+    "bigcode": _d("GPTBigCode", _GPT2, gelu=True),
+    "bigcode-mha": _d("GPTBigCode", _GPT2, multi_query=False, gelu=True),
+    "neox": _d("GPTNeoX", {k: v for k, v in _LAYER_NORM.items() if k not in ("rope_theta", "num_key_value_heads")},
+               rotary_pct=0.5, rotary_emb_base=500, gelu=True),
+    "neox-sequential": _d(
+        "GPTNeoX", {k: v for k, v in _LAYER_NORM.items() if k not in ("rope_theta", "num_key_value_heads")},
+        rotary_pct=0.25, rotary_emb_base=500, use_parallel_residual=False, tie_word_embeddings=True, gelu=True,
+    ),
+    "starcoder2": _d("Starcoder2", {k: v for k, v in LLAMA.items() if k != "rms_norm_eps"}, norm_epsilon=0.01, gelu=True),
+    "starcoder2-window": _d("Starcoder2", {k: v for k, v in LLAMA.items() if k != "rms_norm_eps"}, norm_epsilon=0.01,
+                            sliding_window=_WINDOW, tie_word_embeddings=True, context=_WINDOW, gelu=True),
+    "stablelm": _d("StableLm", _LAYER_NORM, partial_rotary_factor=0.25, use_qkv_bias=True),
+    "stablelm-12b": _d("StableLm", _LAYER_NORM, partial_rotary_factor=0.5, qk_layernorm=True, use_parallel_residual=True),
+    "stablelm-tied": _d("StableLm", _LAYER_NORM, tie_word_embeddings=True),
+    "olmo": _d("Olmo", {k: v for k, v in LLAMA.items() if k != "rms_norm_eps"}),
+    "olmo-clipped": _d("Olmo", {k: v for k, v in LLAMA.items() if k != "rms_norm_eps"}, clip_qkv=0.8, tie_word_embeddings=True),
+    "olmo2": _d("Olmo2", LLAMA),
+    "olmo2-tied": _d("Olmo2", LLAMA, tie_word_embeddings=True),
+    "granite": _d("Granite", LLAMA, attention_multiplier=0.3, embedding_multiplier=1.7, logits_scaling=3.0,
+                  residual_multiplier=0.6),
+    "granite-biases": _d("Granite", LLAMA, attention_bias=True, mlp_bias=True, tie_word_embeddings=True,
+                         attention_multiplier=0.25),
+    "smollm3": _d("SmolLM3", LLAMA | {"num_hidden_layers": 5}, pad_token_id=0),
+    "falcon": _d("Falcon", _FALCON, multi_query=True, new_decoder_architecture=False, gelu=True),
+    "falcon-mha": _d("Falcon", _FALCON, multi_query=False, new_decoder_architecture=False, gelu=True),
+    "falcon-40b": _d("Falcon", _FALCON, new_decoder_architecture=True, num_kv_heads=2, gelu=True),
+    "falcon-11b": _d("Falcon", _FALCON, new_decoder_architecture=True, num_kv_heads=2, num_ln_in_parallel_attn=1,
+                     tie_word_embeddings=False, gelu=True),
+}  # fmt: skip
