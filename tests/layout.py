@@ -16,6 +16,7 @@ FLOORS = (
     "convert",
     "runtimes",
     "accuracy",
+    "verify",
     "profiles",
     "tune",
     "report",

@@ -1,0 +1,122 @@
+"""The tokenizer's part of the gate: the same ids for every string of the corpus, and the same text from them."""
+
+import json
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..convert import llama_vocabulary
+from ..convert.vocabulary import probes
+from ..convert.vocabulary.tokenizer import Tokenizer
+from .finding import FAILED, PASSED, Finding
+
+Row = dict[str, Any]
+
+
+def check(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare the artifact `job["path"]` of `job["container"]` with the tokenizer in `job["folder"]`: a finding.
+
+    llama.cpp aborts the process on a vocabulary that it cannot work with: behind the fence.
+    """
+    folder = Path(job["folder"])
+    theirs = _Files(folder)
+    texts = probes.texts(special_tokens(folder))
+    if job["container"] == "onnx":
+        ours = _Files(Path(job["path"]))
+        return _judge(texts, theirs, ours.encode, lambda ids: (ours.decode(ids),)).to_json()
+    with llama_vocabulary.opened(job["path"]) as vocabulary:
+
+        def decode(ids: Sequence[int]) -> tuple[str, ...]:
+            return (vocabulary.decode(ids), vocabulary.pieces(ids))
+
+        return _judge(texts, theirs, vocabulary.encode, decode).to_json()
+
+
+def special_tokens(folder: Path) -> tuple[str, ...]:
+    """The added tokens of tokenizer.json, those that it calls special and the others."""
+    values = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    return tuple(str(row["content"]) for row in values.get("added_tokens") or [])
+
+
+class _Files:
+    """The tokenizer of a folder, decoding without leaving anything out."""
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer as Encoder
+
+        self._tokenizer = Tokenizer(folder)
+        self._decoder = Encoder.from_file(str(folder / "tokenizer.json"))
+        normalizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")).get("normalizer")
+        self.composes = '"NFC"' in json.dumps(normalizer)
+        self.encode = self._tokenizer.encode
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self._decoder.decode(list(ids), skip_special_tokens=False)
+        return text
+
+
+def _judge(
+    texts: Sequence[str],
+    theirs: _Files,
+    encode: Callable[[str], list[int]],
+    decode: Callable[[Sequence[int]], tuple[str, ...]],
+) -> Finding:
+    """`decode` gives every way in which the runtime turns ids into text; one that is right is enough."""
+    differences: list[str] = []
+    samples: list[float] = []
+    n_composed = 0
+    for text in texts:
+        said, composed = _difference(text, theirs, encode, decode)
+        n_composed += composed
+        samples.append(float(not said))
+        differences += [said] if said else []
+    if differences:
+        others = f" ({len(differences) - 1} more differ)" if len(differences) > 1 else ""
+        return Finding(verdict=FAILED, said=differences[0] + others, samples=tuple(samples))
+    said = f"{len(texts)} strings, the same ids and back to the same text"
+    # llama.cpp leaves composing letters and marks (NFC) to its caller
+    said += f" ({n_composed} once composed to NFC, which llama.cpp leaves to the caller)" if n_composed else ""
+    return Finding(verdict=PASSED, said=said, samples=tuple(samples))
+
+
+def _difference(
+    text: str, theirs: _Files, encode: Callable[[str], list[int]], decode: Callable[[Sequence[int]], tuple[str, ...]]
+) -> tuple[str, bool]:
+    """What differs, "" for nothing; and whether the text had to be composed first."""
+    expected, ids, composed = theirs.encode(text), encode(text), False
+    if ids != expected and theirs.composes:
+        ids, composed = encode(unicodedata.normalize("NFC", text)), True
+    if ids != expected:
+        return f"{shown(text)}: {_around(ids, expected)}", composed
+    back = theirs.decode(expected)
+    if back not in (decoded := decode(ids)):
+        return f"{shown(text)} comes back as {shown(decoded[0])} instead of {shown(back)}", composed
+    return "", composed
+
+
+def _around(ids: Sequence[int], expected: Sequence[int]) -> str:
+    """The ids where they part, with two before and four from there on."""
+    at = parting(ids, expected)
+    where = f" from token {at} on" if at > 2 else ""
+    start = at - 2 if at > 2 else 0
+    return f"{_listed(ids[start : at + 4])} instead of {_listed(expected[start : at + 4])}{where}"
+
+
+def parting(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """Where two sequences begin to differ."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _listed(ids: Sequence[int]) -> str:
+    return f"[{' '.join(map(str, ids))}]"
+
+
+def shown(text: str, *, limit: int = 60) -> str:
+    """A text as people can read it in one line: quoted, escaped, and cut where it is long."""
+    quoted = ascii(text) if any(_invisible(text)) else repr(text)
+    return quoted if len(quoted) <= limit else f"{quoted[:limit]}...{quoted[0]}"
+
+
+def _invisible(text: str) -> Iterator[bool]:
+    return (unicodedata.category(character) in ("Cf", "Mn", "Zs") and character != " " for character in text)
