@@ -104,6 +104,7 @@ def write_tokenizer(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tokenizer.json").write_text(byte_level(), encoding="utf-8")
     special = {"bos_token": "<|start|>", "eos_token": "<|end|>", "chat_template": TEMPLATE}
+    special |= {"tokenizer_class": "PreTrainedTokenizerFast"}
     write_json(folder / "tokenizer_config.json", special)
 
 

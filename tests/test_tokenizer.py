@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import small_checkpoint
+import tokenizer_oracle
 from edgequant import Error, child
 from edgequant.convert.vocabulary.tokenizer import Tokenizer, TokenizerFiles, read_files
 
@@ -38,28 +39,82 @@ START = {"SpecialToken": {"id": "<|start|>", "type_id": 0}}
 # -- what begins a text
 
 
+END = {"SpecialToken": {"id": "<|end|>", "type_id": 0}}
+LLAMA, NEOX, PLAIN = "LlamaTokenizerFast", "GPTNeoXTokenizerFast", "PreTrainedTokenizerFast"
+#: post-processor, tokenizer_config.json's changes, what comes before and after a text
+RULES: list[tuple[Any, dict[str, Any], list[int], list[int]]] = [
+    (None, {}, [], []),
+    (begins_with(START), {}, [BOS], []),
+    (begins_with(), {}, [], []),
+    ({"type": "Sequence", "processors": [BYTE_LEVEL, begins_with(START)]}, {}, [BOS], []),
+    (BYTE_LEVEL, {}, [], []),
+    # these classes do not look at the flags
+    (None, {"add_bos_token": True}, [], []),
+    (begins_with(START), {"add_bos_token": False}, [BOS], []),
+    (begins_with(START), {"bos_token": None}, [BOS], []),
+    (begins_with(START), {"bos_token": "<|end|>"}, [BOS], []),
+    (None, {"add_bos_token": True, "tokenizer_class": "GPT2TokenizerFast"}, [], []),
+    (None, {"add_bos_token": True, "tokenizer_class": "Qwen2Tokenizer"}, [], []),
+    # these write the rule anew
+    (None, {"tokenizer_class": LLAMA}, [BOS], []),
+    (begins_with(START), {"tokenizer_class": LLAMA, "add_bos_token": False}, [], []),
+    (begins_with(START), {"tokenizer_class": "LlamaTokenizer", "add_eos_token": True}, [BOS], [EOS]),
+    (None, {"tokenizer_class": "GemmaTokenizerFast"}, [BOS], []),
+    (begins_with(START), {"tokenizer_class": NEOX}, [], []),
+    (None, {"tokenizer_class": NEOX, "add_bos_token": True}, [BOS], []),
+    # the token as an object
+    (None, {"tokenizer_class": LLAMA, "bos_token": {"content": "<|start|>", "lstrip": False}}, [BOS], []),
+]
+
+
+@pytest.mark.parametrize(("processor", "changes", "before", "after"), RULES)
+def test_what_begins_and_ends_a_text(
+    folder: Path, processor: Any, changes: dict[str, Any], before: list[int], after: list[int]
+) -> None:
+    small_checkpoint.change_json(folder / "tokenizer.json", post_processor=processor)
+    files = configured(folder, **changes)
+    assert (list(files.before), list(files.after)) == (before, after)
+    assert files.adds_bos is bool(before) and Tokenizer(folder).begin() == before
+
+
+@pytest.mark.slow
+def test_it_is_as_auto_tokenizer_has_it(tmp_path: Path) -> None:
+    folders = [tmp_path / str(n) for n in range(len(RULES))]
+    for folder, (processor, changes, _, _) in zip(folders, RULES, strict=True):
+        small_checkpoint.write_tokenizer(folder)
+        small_checkpoint.change_json(folder / "tokenizer.json", post_processor=processor)
+        values = {key: value for key, value in changes.items() if not isinstance(value, dict)}
+        small_checkpoint.change_json(folder / "tokenizer_config.json", **values)
+    answers = tokenizer_oracle.ask(folders, "the cat")
+    text = Tokenizer(folders[0]).encode("the cat")
+    assert answers == [[*before, *text, *after] for _, _, before, after in RULES]
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [("llama", [BOS]), ("mistral", [BOS]), ("gemma2", [BOS]), ("gpt_neox", []), ("gpt2", []), ("qwen2", [])],
+)
+def test_without_a_class_the_model_type_decides(folder: Path, model: str, expected: list[int]) -> None:
+    """As transformers' table of tokenizers says: `TOKENIZER_MAPPING_NAMES`."""
+    small_checkpoint.write_json(folder / "config.json", {"model_type": model})
+    assert list(configured(folder, tokenizer_class=None).before) == expected
+
+
 @pytest.mark.parametrize(
     ("processor", "changes", "expected"),
     [
-        (None, {}, False),
-        (begins_with(START), {}, True),
-        (begins_with(), {}, False),
-        ({"type": "Sequence", "processors": [BYTE_LEVEL, begins_with(START)]}, {}, True),
-        (BYTE_LEVEL, {}, False),
-        (None, {"add_bos_token": True}, True),
-        (begins_with(START), {"add_bos_token": False}, False),
-        (begins_with(START), {"bos_token": None}, False),
-        (None, {"add_bos_token": True, "bos_token": None}, False),
-        (begins_with(START), {"bos_token": "<|end|>"}, False),
-        (None, {"add_bos_token": True, "bos_token": "<nowhere>"}, False),
-        (begins_with(START), {"bos_token": {"content": "<|start|>", "lstrip": False}}, True),
+        (None, {}, []),
+        (begins_with(START), {}, [BOS]),
+        (None, {"add_bos_token": True}, [BOS]),
+        (begins_with(START), {"add_bos_token": False}, []),
+        (None, {"add_bos_token": True, "bos_token": "<nowhere>"}, []),
     ],
 )
-def test_whether_a_text_begins_with_bos(folder: Path, processor: Any, changes: dict[str, Any], expected: bool) -> None:
+def test_the_dialect_of_transformers_5(folder: Path, processor: Any, changes: Any, expected: list[int]) -> None:
+    """`TokenizersBackend` with tokenizer.json alone: flags, where given, are written over the post-processor."""
     small_checkpoint.change_json(folder / "tokenizer.json", post_processor=processor)
-    files = configured(folder, **changes)
-    assert files.adds_bos is expected
-    assert Tokenizer(folder).begin() == ([BOS] if expected else [])
+    files = configured(folder, tokenizer_class="TokenizersBackend", **changes)
+    assert list(files.before) == expected and files.special_ids["eos"] == EOS
 
 
 def test_text_is_encoded_without_bos(folder: Path) -> None:
@@ -110,14 +165,40 @@ def test_without_an_end_token_the_generation_configuration_counts(folder: Path) 
     assert read_files(folder).end_ids == ()
 
 
+@pytest.mark.parametrize(
+    ("tokens", "generation", "template", "expected"),
+    [
+        (["<|im_end|>", "<|endoftext|>"], [299, 298], "", 298),  # generation ends with it
+        (["<|im_end|>", "<|eot_id|>"], [298], "", 298),
+        (["<|im_end|>", "<|eot_id|>"], None, "{{ m }}<|eot_id|>", 299),  # the template writes it
+        (["<end_of_turn>"], None, "", None),
+        (["<other>"], [298], "<other>", None),
+    ],
+)
+def test_what_ends_a_turn(folder: Path, tokens: list[str], generation: Any, template: str, expected: Any) -> None:
+    file = small_checkpoint.read_json(folder / "tokenizer.json")
+    rows = [{**file["added_tokens"][0], "id": 298 + n, "content": token} for n, token in enumerate(tokens)]
+    small_checkpoint.change_json(folder / "tokenizer.json", added_tokens=[*file["added_tokens"], *rows])
+    if generation:
+        small_checkpoint.write_json(folder / "generation_config.json", {"eos_token_id": generation})
+    assert configured(folder, chat_template=template).special_ids.get("eot") == expected
+
+
+def test_the_end_stands_in_the_model_configuration(folder: Path) -> None:
+    """Without an EOS llama.cpp takes token 11 for it, whatever that is."""
+    small_checkpoint.write_json(folder / "config.json", {"eos_token_id": [EOS, 7]})
+    files = configured(folder, eos_token=None)
+    assert files.special_ids["eos"] == EOS and files.end_ids == (7, EOS)
+
+
 def test_special_ids(folder: Path) -> None:
     files = configured(folder, unk_token={"content": "<tool>"}, pad_token="<|end|>")
-    assert files.special_ids == {"bos": BOS, "eos": EOS, "unk": TOOL, "pad": EOS}
+    assert files.special_ids == {"bos": BOS, "eos": EOS, "unk": TOOL, "pad": EOS, "eot": EOS}
 
 
 def test_sentencepiece(folder: Path) -> None:
     small_checkpoint.write_json(folder / "tokenizer.json", small_checkpoint.sentencepiece())
-    files = configured(folder, bos_token="<s>", eos_token="</s>", unk_token="<unk>", add_bos_token=True)
+    files = configured(folder, tokenizer_class="LlamaTokenizer", bos_token=None, eos_token=None)
     assert files.special_ids == {"bos": 1, "eos": 2, "unk": 0} and files.adds_bos
     tokenizer = Tokenizer(folder)
     assert tokenizer.encode("ab") == [tokenizer.files.tokenizer["model"]["vocab"]["▁ab"]]
@@ -153,6 +234,7 @@ def test_a_conversation_with_the_opening_of_the_answer(folder: Path) -> None:
 def test_of_several_named_templates_the_default_counts(folder: Path) -> None:
     named = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "the default"}]
     assert rendered(folder, named) == "the default"
+    assert configured(folder).chat_templates == {"tool_use": "tools"}
     assert configured(folder, chat_template=named[:1]).chat_template is None
 
 

@@ -1,15 +1,13 @@
 """tokenizer.json as a GGUF's vocabulary: kinds of tokens, scores, special ids, and what is refused."""
 
-import json
 import os
-import unicodedata
-from functools import cache
+import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from gguf import GGUFWriter
+from tokenizers import Tokenizer
 
 import small_checkpoint
 from edgequant import Error, child
@@ -18,71 +16,10 @@ from edgequant.convert import gguf_write
 from edgequant.convert.checkpoint import open_folder
 from edgequant.convert.gguf_header import read_header
 from edgequant.convert.vocabulary import from_checkpoint
-from edgequant.convert.vocabulary.from_checkpoint import read_vocabulary, recognise
-from edgequant.convert.vocabulary.from_gguf import Vocabulary
+from edgequant.convert.vocabulary.from_checkpoint import read_vocabulary
+from edgequant.convert.vocabulary.vocabulary import Vocabulary
 
-N_TOKENS = 600
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # llama.h, enum llama_token_type
-
-# Pre-tokenizers as the tokenizer.json of published models have them.
-_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-_CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
-_TAIL = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
-
-def split(regex: str, **changes: Any) -> dict[str, Any]:
-    return {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False, **changes}
-
-
-def sequence(*steps: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "Sequence", "pretokenizers": list(steps)}
-
-
-LLAMA3 = sequence(split(_CONTRACTIONS + "\\p{N}{1,3}" + _TAIL), {**_LEVEL, "use_regex": False})
-QWEN2 = sequence(split(_CONTRACTIONS + "\\p{N}" + _TAIL), {**_LEVEL, "use_regex": False})
-SMOLLM = sequence({"type": "Digits", "individual_digits": True}, {**_LEVEL, "use_regex": True})
-NFC = {"type": "NFC"}
-
-
-def tokenizer(pre: Any, *, normalizer: Any = None, **model: Any) -> dict[str, Any]:
-    return {"normalizer": normalizer, "pre_tokenizer": pre, "model": {"type": "BPE", "ignore_merges": False, **model}}
-
-
-@pytest.mark.parametrize(
-    ("defined", "name"),
-    [
-        (tokenizer(_LEVEL), "gpt-2"),
-        (tokenizer({**_LEVEL, "use_regex": True}), "gpt-2"),
-        (tokenizer(SMOLLM), "smollm"),
-        (tokenizer(QWEN2, normalizer=NFC), "qwen2"),
-        (tokenizer(QWEN2, normalizer={"type": "Sequence", "normalizers": [NFC]}), "qwen2"),
-        (tokenizer(QWEN2), "deepseek-r1-qwen"),
-        (tokenizer(LLAMA3, ignore_merges=True), "llama-bpe"),
-    ],
-)
-def test_published_pre_tokenizers_are_recognised(defined: dict[str, Any], name: str) -> None:
-    assert recognise(defined) == name
-
-
-@pytest.mark.parametrize(
-    ("defined", "said"),
-    [
-        (tokenizer(LLAMA3), "no pre-tokenizer known"),
-        (tokenizer(LLAMA3, normalizer=NFC, ignore_merges=True), "no pre-tokenizer known"),
-        (tokenizer(SMOLLM, normalizer=NFC), "no pre-tokenizer known"),
-        (tokenizer(None), "no pre-tokenizer known"),
-        (tokenizer(sequence(split("\\d+"), _LEVEL)), "no pre-tokenizer known"),
-        (tokenizer(sequence(split("\\d+", behavior="Removed"), _LEVEL)), "step .*Removed.* is not supported"),
-        (tokenizer(sequence(split("\\d+", invert=True), _LEVEL)), "step .* is not supported"),
-        (tokenizer({**_LEVEL, "add_prefix_space": True}), "step .* is not supported"),
-        (tokenizer({"type": "Whitespace"}), "step .*Whitespace.* is not supported"),
-        (tokenizer({"type": "Digits", "individual_digits": False}), "step .*Digits.* is not supported"),
-        (tokenizer(_LEVEL, normalizer={"type": "Lowercase"}), "normalizers .*Lowercase.* are not supported"),
-    ],
-)
-def test_what_llama_cpp_has_no_name_for_is_refused(defined: dict[str, Any], said: str) -> None:
-    with pytest.raises(Error, match=said):
-        recognise(defined)
 
 
 @pytest.fixture
@@ -106,7 +43,8 @@ def test_a_byte_level_vocabulary(folder: Path) -> None:
     assert all(ours.tokens[index] == token for token, index in {**file["model"]["vocab"], **added}.items())
     assert kinds["<|start|>"] == kinds["<|end|>"] == CONTROL and kinds["<tool>"] == USER_DEFINED
     assert all(kinds[token] == NORMAL for token in file["model"]["vocab"])
-    assert ours.special == {"bos": added["<|start|>"], "eos": added["<|end|>"]}
+    ends = {"bos": added["<|start|>"], "eos": added["<|end|>"], "eot": added["<|end|>"]}
+    assert ours.special == ends
     assert list(ours.merges) == [" ".join(pair) for pair in file["model"]["merges"]]
 
 
@@ -196,10 +134,9 @@ def test_whether_a_space_is_put_before_a_text(
     assert with_sentencepiece(folder, normalizer=normalizer, pre_tokenizer=pre_tokenizer).add_space_prefix is expected
 
 
-@pytest.mark.parametrize("kind", ["Unigram", "WordPiece", "WordLevel"])
+@pytest.mark.parametrize("kind", ["WordPiece", "WordLevel"])
 def test_other_models_are_refused(folder: Path, kind: str) -> None:
-    vocabulary: Any = [["<unk>", 0.0], ["a", -1.0]] if kind == "Unigram" else {"a": 0}
-    change_tokenizer(folder, model={"type": kind, "vocab": vocabulary})
+    change_tokenizer(folder, model={"type": kind, "vocab": {"a": 0}})
     with pytest.raises(Error, match=f"of type {kind} are not supported"):
         read(folder)
 
@@ -213,9 +150,72 @@ def test_a_tokenizer_without_a_vocabulary(folder: Path, change: dict[str, Any]) 
 
 def test_a_checkpoint_without_a_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(Error, match=r"has no tokenizer\.json") as caught:
+    with pytest.raises(Error, match=r"has no tokenizer\.json, tokenizer\.model or vocab\.json") as caught:
         read(folder)
     assert "save_pretrained" in caught.value.hint
+
+
+@pytest.mark.parametrize("content", ["a", "<|end|>", "<tool>"])
+def test_a_token_that_is_there_twice(folder: Path, content: str) -> None:
+    added = small_checkpoint.read_json(folder / "tokenizer.json")["added_tokens"]
+    change_tokenizer(folder, added_tokens=[*added, {**added[0], "id": 305, "content": content}])
+    with pytest.raises(Error, match=f"has the token '{re.escape(content)}' twice, as .* and 305") as caught:
+        read(folder)
+    assert "added_tokens" in caught.value.hint
+
+
+def test_more_tokens_than_rows_of_the_embedding(folder: Path) -> None:
+    writer = GGUFWriter("unwritten", "llama")
+    with pytest.raises(
+        Error, match=r"has 298 tokens, the embedding 296 rows: none for '<\|end\|>', '<tool>'"
+    ) as caught:
+        from_checkpoint.write_vocabulary(read(folder), writer, n_tokens=296)
+    assert "resize_token_embeddings" in caught.value.hint
+
+
+def test_a_token_spelled_like_the_padding(folder: Path, tmp_path: Path) -> None:
+    added = small_checkpoint.read_json(folder / "tokenizer.json")["added_tokens"]
+    change_tokenizer(folder, added_tokens=[*added, {**added[0], "id": 298, "content": "[PAD300]"}])
+    tokens = written(folder, tmp_path)["tokenizer.ggml.tokens"]
+    assert tokens.count("[PAD300]") == 1 and len(set(tokens)) == small_checkpoint.VOCABULARY
+
+
+def test_an_ordinary_token_that_llama_cpp_would_take_for_a_control_token(folder: Path, tmp_path: Path) -> None:
+    """As in Qwen's vocabulary: no merge makes </s>, but llama.cpp would cut it out of every text and end on it."""
+    file = small_checkpoint.read_json(folder / "tokenizer.json")
+    file["model"]["vocab"]["</s>"] = 295
+    file["added_tokens"] = [{**row, "id": row["id"] + 1} for row in file["added_tokens"]]
+    change_tokenizer(folder, **file)
+    metadata = written(folder, tmp_path)
+    assert metadata["tokenizer.ggml.token_type"][295] == UNUSED and "</s>" not in metadata["tokenizer.ggml.tokens"]
+
+
+def written(folder: Path, tmp_path: Path) -> dict[str, Any]:
+    """Metadata of the GGUF made from the folder."""
+    job = {"folder": str(folder), "target": str(tmp_path / "w.gguf"), "format": "F16"}
+    gguf_write.write({**job, "source": "", "name": "n", "revision": "r"}, lambda text: None)
+    return dict(read_header(tmp_path / "w.gguf").metadata)
+
+
+def test_named_chat_templates_travel_under_their_names(folder: Path, tmp_path: Path) -> None:
+    named = [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "tools"}]
+    small_checkpoint.change_json(folder / "tokenizer_config.json", chat_template=named)
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "rag.jinja").write_text("documents")
+    metadata = written(folder, tmp_path)
+    assert metadata["tokenizer.chat_template"] == "plain"
+    assert metadata["tokenizer.chat_templates"] == ["tool_use", "rag"]
+    assert metadata["tokenizer.chat_template.tool_use"] == "tools"
+    assert metadata["tokenizer.chat_template.rag"] == "documents"
+
+
+def test_what_begins_and_ends_a_text_beyond_one_token_is_refused(folder: Path) -> None:
+    start = {"SpecialToken": {"id": "<|start|>", "type_id": 0}}
+    ids = {"<|start|>": {"id": "<|start|>", "ids": [295, 296], "tokens": ["<|start|>", "<|end|>"]}}
+    template = {"type": "TemplateProcessing", "single": [start, {"Sequence": {"id": "A", "type_id": 0}}], "pair": []}
+    change_tokenizer(folder, post_processor={**template, "special_tokens": ids})
+    with pytest.raises(Error, match=r"puts the tokens \[295, 296\] before"):
+        read(folder)
 
 
 # -- llama.cpp cuts the written vocabulary as the checkpoint's own tokenizer does
@@ -228,60 +228,6 @@ def first_difference(folder: Path, target: Path) -> str:
     outcome = child.run("edgequant.accuracy.parity:compare_tokens", {"folder": str(folder), "path": str(target)})
     said: str = outcome.unwrap()
     return said
-
-
-KINDS: dict[str, tuple[Any, Any]] = {
-    "gpt-2": (_LEVEL, None),
-    "smollm": (SMOLLM, None),
-    "qwen2": (QWEN2, NFC),
-    "deepseek-r1-qwen": (QWEN2, None),
-    "llama-bpe": (LLAMA3, None),
-}
-
-
-@cache
-def eager_model() -> dict[str, Any]:
-    """Merges learnt from whole strings, so that it shows where a pre-tokenizer cuts."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=N_TOKENS, initial_alphabet=alphabet, show_progress=False)
-    # llama.cpp takes an ordinary token that is spelled </s> for a special one
-    texts = [unicodedata.normalize("NFC", text) for text in STRINGS if "</s>" not in text]
-    tokenizer.train_from_iterator(texts * 3, trainer)
-    model: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
-    return model
-
-
-@pytest.fixture
-def eager(tmp_path: Path) -> Path:
-    """A checkpoint with these merges."""
-    weights = small_checkpoint.tensors()
-    weights["model.embed_tokens.weight"] = np.zeros((N_TOKENS, small_checkpoint.HIDDEN), dtype=np.float32)
-    config = small_checkpoint.config(vocab_size=N_TOKENS)
-    return small_checkpoint.write(tmp_path / "eager", config=config, tensors=weights)
-
-
-def with_kind(folder: Path, kind: str) -> None:
-    pre, normalizer = KINDS[kind]
-    model = {**eager_model(), "ignore_merges": kind == "llama-bpe"}
-    change_tokenizer(folder, pre_tokenizer=pre, normalizer=normalizer, model=model, added_tokens=[])
-
-
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_llama_cpp_cuts_byte_level_text_in_the_same_way(eager: Path, tmp_path: Path, kind: str) -> None:
-    with_kind(eager, kind)
-    assert read(eager).pre == kind
-    assert first_difference(eager, tmp_path / "x.gguf") == ""
-
-
-@pytest.mark.parametrize(("kind", "mistaken_for"), [("smollm", "gpt-2"), ("qwen2", "smollm"), ("gpt-2", "llama-bpe")])
-def test_the_gate_sees_a_wrong_pre_tokenizer(
-    eager: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, mistaken_for: str
-) -> None:
-    with_kind(eager, kind)
-    monkeypatch.setattr(from_checkpoint, "recognise", lambda tokenizer: mistaken_for)
-    assert " instead of " in first_difference(eager, tmp_path / "x.gguf")
 
 
 def test_llama_cpp_cuts_the_oracles_text_in_the_same_way(oracle_folder: Path, tmp_path: Path) -> None:

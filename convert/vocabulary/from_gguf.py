@@ -1,72 +1,19 @@
 """A tokenizer from the vocabulary that a GGUF carries: tokens, types, merges or scores, and a pre-tokenizer's name."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import Error
+from .pre_tokenizers import PRE_TOKENIZERS as PRE_TOKENIZERS
+from .pre_tokenizers import Step
+from .special import NAMES
+from .vocabulary import CONTROL, NORMAL, SPACE, SPECIAL_KEYS, UNKNOWN, USER_DEFINED
+from .vocabulary import Vocabulary as Vocabulary
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-# llama.h, enum llama_token_type
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
-SPACE = "▁"  # SentencePiece's mark for a space
-
-_TAIL = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)"
-_QWEN2 = _CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|" + _TAIL
-_LLAMA3 = _CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|" + _TAIL
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreTokenizer:
-    """How text is cut before merging: `splits` are regular expressions, applied one after another."""
-
-    splits: tuple[str, ...] = ()
-    gpt2: bool = False  # GPT-2's own expression, built into the byte-level step
-    single_digits: bool = False
-    nfc: bool = False
-    ignore_merges: bool = False  # a piece that is a token stays whole
-    add_bos: bool = False  # where the GGUF says nothing
-
-
-_SMOLLM = PreTokenizer(gpt2=True, single_digits=True)
-_LLAMA_BPE = PreTokenizer(splits=(_LLAMA3,), ignore_merges=True, add_bos=True)
-#: tokenizer.ggml.pre -> what tokenizer.json of the models of that name says
-PRE_TOKENIZERS: Mapping[str, PreTokenizer] = {
-    "gpt-2": PreTokenizer(gpt2=True),
-    "phi-2": PreTokenizer(gpt2=True),
-    "smollm": _SMOLLM,
-    "starcoder": _SMOLLM,
-    "qwen2": PreTokenizer(splits=(_QWEN2,), nfc=True),  # llama.cpp leaves NFC out; the models were trained with it
-    "deepseek-r1-qwen": PreTokenizer(splits=(_QWEN2,)),
-    "llama-bpe": _LLAMA_BPE,
-    "llama3": _LLAMA_BPE,
-    "llama-v3": _LLAMA_BPE,
-    # no model's own: what llama.cpp does (src/llama-vocab.cpp) with a file that names no pre-tokenizer
-    "default": PreTokenizer(splits=(r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Vocabulary:
-    """Tokens by id with llama.cpp's types, and how text becomes them: what a GGUF carries of a tokenizer."""
-
-    model: str  # "gpt2" | "llama"
-    pre: str
-    tokens: Sequence[str]
-    types: Sequence[int]
-    merges: Sequence[str]
-    scores: Sequence[float]
-    special: Mapping[str, int]  # "bos" | "eos" | "unk" | "pad" -> id
-    add_bos: bool
-    add_eos: bool
-    add_space_prefix: bool
-    chat_template: str | None
 
 
 def read(metadata: Mapping[str, Any]) -> Vocabulary:
@@ -85,7 +32,6 @@ def read(metadata: Mapping[str, Any]) -> Vocabulary:
     for name in ("token_type", "scores"):
         if fields.get(name) and len(fields[name]) != len(tokens):
             raise Error(f"the GGUF's tokenizer has {len(tokens)} tokens and {len(fields[name])} entries in {name}")
-    ids = {"bos": "bos_token_id", "eos": "eos_token_id", "unk": "unknown_token_id", "pad": "padding_token_id"}
     add_bos = get("add_bos_token")
     return Vocabulary(
         model=model,
@@ -94,12 +40,18 @@ def read(metadata: Mapping[str, Any]) -> Vocabulary:
         types=get("token_type") or [NORMAL] * len(tokens),
         merges=get("merges") or (),
         scores=get("scores") or (),
-        special={name: fields[key] for name, key in ids.items() if 0 <= fields.get(key, -1) < len(tokens)},
+        special={name: fields[key] for name, key in SPECIAL_KEYS.items() if 0 <= fields.get(key, -1) < len(tokens)},
         add_bos=(model == "llama" or PRE_TOKENIZERS[pre].add_bos) if add_bos is None else add_bos,
         add_eos=bool(get("add_eos_token")),
         add_space_prefix=get("add_space_prefix") is not False,
         chat_template=metadata.get("tokenizer.chat_template"),
+        chat_templates={name: metadata[f"tokenizer.chat_template.{name}"] for name in _named(metadata)},
     )
+
+
+def _named(metadata: Mapping[str, Any]) -> list[str]:
+    names = metadata.get("tokenizer.chat_templates") or []
+    return [name for name in names if isinstance(metadata.get(f"tokenizer.chat_template.{name}"), str)]
 
 
 def build(vocabulary: Vocabulary) -> "Tokenizer":
@@ -116,14 +68,13 @@ def build(vocabulary: Vocabulary) -> "Tokenizer":
 
 
 def _byte_level(vocabulary: Vocabulary) -> "Tokenizer":
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     row = PRE_TOKENIZERS[vocabulary.pre]
     merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in vocabulary.merges)]
-    steps: list[Any] = [pre_tokenizers.Split(Regex(split), behavior="isolated") for split in row.splits]
-    if row.single_digits:
-        steps.append(pre_tokenizers.Digits(individual_digits=True))
-    steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=row.gpt2))
+    steps = [_step(step) for step in row.steps]
+    if ("gpt2", "") not in row.steps:
+        steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
     tokenizer = Tokenizer(models.BPE(_ids(vocabulary), merges, ignore_merges=row.ignore_merges))
     if row.nfc:
         tokenizer.normalizer = normalizers.NFC()
@@ -132,6 +83,19 @@ def _byte_level(vocabulary: Vocabulary) -> "Tokenizer":
     post: list[Any] = [processors.ByteLevel(trim_offsets=False), *_added_around(vocabulary)]
     tokenizer.post_processor = post[0] if len(post) == 1 else processors.Sequence(post)
     return tokenizer
+
+
+def _step(step: Step) -> Any:
+    from tokenizers import Regex, pre_tokenizers
+
+    kind, expression = step
+    if kind == "split":
+        return pre_tokenizers.Split(Regex(expression), behavior="isolated")
+    if kind == "punctuation":
+        return pre_tokenizers.Punctuation("contiguous")
+    if kind == "gpt2":
+        return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    return pre_tokenizers.Digits(individual_digits=kind == "digits")
 
 
 def _sentencepiece(vocabulary: Vocabulary) -> "Tokenizer":
@@ -199,8 +163,16 @@ def save(metadata: Mapping[str, Any], folder: Path, *, context: int) -> Vocabula
         "model_max_length": context,
         "model_input_names": ["input_ids", "attention_mask"],
     }
-    config |= {f"{name}_token": vocabulary.tokens[index] for name, index in vocabulary.special.items()}
-    if vocabulary.chat_template:
+    config |= {
+        f"{name}_token": vocabulary.tokens[vocabulary.special[name]] for name in NAMES if name in vocabulary.special
+    }
+    if vocabulary.chat_templates:
+        named = {
+            **({"default": vocabulary.chat_template} if vocabulary.chat_template else {}),
+            **vocabulary.chat_templates,
+        }
+        config["chat_template"] = [{"name": name, "template": text} for name, text in named.items()]
+    elif vocabulary.chat_template:
         config["chat_template"] = vocabulary.chat_template
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
     return vocabulary

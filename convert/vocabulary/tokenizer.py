@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ... import Error
-
-_CONFIG_NAMES = {"bos": "bos_token", "eos": "eos_token", "unk": "unk_token", "pad": "pad_token"}
+from . import special
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,37 +15,75 @@ class TokenizerFiles:
     """What tokenizer.json, tokenizer_config.json and generation_config.json say."""
 
     tokenizer: Mapping[str, Any]
-    special_ids: Mapping[str, int]  # "bos" | "eos" | "unk" | "pad" -> id
+    special_tokens: Mapping[str, str]  # "bos" | "eos" | "unk" | "pad" | "sep" | "mask" -> text
+    special_ids: Mapping[str, int]  # the same names, "eot" and "eom" -> id
     end_ids: tuple[int, ...]  # tokens that end an answer
-    adds_bos: bool
+    before: tuple[int, ...]  # put before every text, and after it
+    after: tuple[int, ...]
     chat_template: str | None
+    chat_templates: Mapping[str, str] = field(default_factory=dict)  # others, by name
+    scores: Sequence[float] = ()  # of a SentencePiece model alone: exact ones
+    path: Path | None = None  # tokenizer.json, where there is one
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether a text begins with BOS."""
+        return bool(self.before)
 
 
 def read_files(folder: Path) -> TokenizerFiles:
-    """Read the tokenizer of a checkpoint; `Error` where there is none in the tokenizers library's form."""
-    if not (folder / "tokenizer.json").is_file():
-        raise Error(
-            f"{folder} has no tokenizer.json",
-            hint="make one: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)",
-        )
-    tokenizer = _json(folder / "tokenizer.json")
-    config = _json(folder / "tokenizer_config.json")
-    ids = {**_vocabulary(tokenizer), **{row["content"]: row["id"] for row in tokenizer.get("added_tokens", [])}}
-    special = {name: ids[token] for name, key in _CONFIG_NAMES.items() if (token := _content(config.get(key))) in ids}
-    ends = _json(folder / "generation_config.json").get("eos_token_id")
-    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    """Read the tokenizer of a checkpoint, in the tokenizers library's form or one that becomes it; `Error` for none."""
+    config = {**_json(folder / "special_tokens_map.json"), **_json(folder / "tokenizer_config.json")}
+    model = _json(folder / "config.json")
+    kind = special.tokenizer_class(config, model)
+    tokenizer, scores = _tokenizer(folder, config, kind)
+    added = {row["content"]: row["id"] for row in tokenizer.get("added_tokens") or []}
+    ids = {**_vocabulary(tokenizer), **added}
+    tokens = special.named_tokens(config, kind)
+    special_ids = {name: ids[token] for name, token in tokens.items() if token in ids}
+    ends = _ends(_json(folder / "generation_config.json"), model, special_ids)
+    if "eos" not in special_ids and ends:
+        special_ids["eos"] = ends[0]
+    default, named = _templates(folder, config)
+    before, after = special.around(config, kind, tokenizer, special_ids)
+    if before:
+        special_ids["bos"] = before[0]  # what begins every text is what llama.cpp calls BOS
+    turn = special.turn_end(added, ends, [*([default] if default else []), *named.values()])
+    others = {"eot": turn, "eom": added.get("<|eom_id|>")}
     return TokenizerFiles(
         tokenizer=tokenizer,
-        special_ids=special,
-        end_ids=tuple(sorted({*ends, *([special["eos"]] if "eos" in special else [])})),
-        adds_bos="bos" in special and bool(config.get("add_bos_token", _first_added(tokenizer) == special["bos"])),
-        chat_template=_template(folder, config),
+        special_tokens=tokens,
+        special_ids=special_ids | {name: index for name, index in others.items() if index is not None},
+        end_ids=tuple(sorted({*ends, *([special_ids["eos"]] if "eos" in special_ids else [])})),
+        before=tuple(before),
+        after=tuple(after),
+        chat_template=default,
+        chat_templates=named,
+        scores=scores,
+        path=file if (file := folder / "tokenizer.json").is_file() else None,
     )
+
+
+def _tokenizer(folder: Path, config: Mapping[str, Any], kind: str) -> tuple[dict[str, Any], Sequence[float]]:
+    """tokenizer.json, or what it would be, and the scores of a SentencePiece model."""
+    if (folder / "tokenizer.json").is_file():
+        return _json(folder / "tokenizer.json"), ()
+    from . import older_files
+
+    return older_files.read(folder, config, kind)
+
+
+def _ends(generation: Mapping[str, Any], model: Mapping[str, Any], special_ids: Mapping[str, int]) -> list[int]:
+    """Ids that end an answer, as generation_config.json has them; config.json's where nothing else does."""
+    ends = generation.get("eos_token_id")
+    if ends is None and "eos" not in special_ids:
+        ends = model.get("eos_token_id")
+    return list(ends) if isinstance(ends, list) else [] if ends is None else [ends]
 
 
 def _vocabulary(tokenizer: Mapping[str, Any]) -> dict[str, int]:
     """Token -> id; a Unigram model lists its tokens with their scores instead."""
-    vocabulary = tokenizer.get("model", {}).get("vocab")
+    vocabulary = (tokenizer.get("model") or {}).get("vocab")
     if isinstance(vocabulary, list):
         return {row[0]: index for index, row in enumerate(vocabulary)}
     if not isinstance(vocabulary, dict):
@@ -64,29 +101,17 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _content(token: Any) -> str:
-    """A token of tokenizer_config.json: a string, or an object with its content."""
-    return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
-
-
-def _first_added(tokenizer: Mapping[str, Any]) -> int | None:
-    """The id that the post-processor puts before a text, None where it puts none."""
-    processor = tokenizer.get("post_processor") or {}
-    for step in processor.get("processors", [processor]):
-        if step.get("type") == "TemplateProcessing":
-            first = step["single"][0].get("SpecialToken")
-            return int(step["special_tokens"][first["id"]]["ids"][0]) if first else None
-    return None
-
-
-def _template(folder: Path, config: Mapping[str, Any]) -> str | None:
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    template = config.get("chat_template")
-    if isinstance(template, list):  # several named ones
-        template = {row["name"]: row["template"] for row in template}.get("default")
-    return template if isinstance(template, str) else None
+def _templates(folder: Path, config: Mapping[str, Any]) -> tuple[str | None, dict[str, str]]:
+    """The default chat template and the other named ones; files of their own count first, as in transformers."""
+    given = config.get("chat_template")
+    named = {row["name"]: row["template"] for row in given} if isinstance(given, list) else {"default": given}
+    named |= {
+        file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("additional_chat_templates/*.jinja"))
+    }
+    if (folder / "chat_template.jinja").is_file():
+        named["default"] = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    templates = {name: template for name, template in named.items() if isinstance(template, str)}
+    return templates.pop("default", None), templates
 
 
 class Tokenizer:
@@ -96,10 +121,10 @@ class Tokenizer:
         from tokenizers import Tokenizer as Encoder
 
         self.files = read_files(folder)
-        self._special_tokens = {
-            name: _content(_json(folder / "tokenizer_config.json").get(key)) for name, key in _CONFIG_NAMES.items()
-        }
-        self._encoder: Encoder = Encoder.from_file(str(folder / "tokenizer.json"))
+        file = self.files.path
+        self._encoder: Encoder = (
+            Encoder.from_file(str(file)) if file else Encoder.from_str(json.dumps(self.files.tokenizer))
+        )
         self._encoder.no_truncation()  # what a trainer left in the file is no part of the model
         self._encoder.no_padding()
 
@@ -115,7 +140,7 @@ class Tokenizer:
 
     def begin(self) -> list[int]:
         """What the model expects before a text: BOS, or nothing."""
-        return [self.files.special_ids["bos"]] if self.files.adds_bos else []
+        return list(self.files.before)
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The conversation as the checkpoint's chat template writes it, with the opening of the next answer.
@@ -130,12 +155,12 @@ class Tokenizer:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
         environment.globals["raise_exception"] = _refuse
         environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-        special = {f"{name}_token": token for name, token in self._special_tokens.items()}
+        tokens = {f"{name}_token": token for name, token in self.files.special_tokens.items()}
         try:
             template = environment.from_string(self.files.chat_template)
             # transformers always defines `tools` and `documents`, and templates ask whether they are none
             return template.render(
-                messages=list(messages), add_generation_prompt=True, tools=None, documents=None, **special
+                messages=list(messages), add_generation_prompt=True, tools=None, documents=None, **tokens
             )
         except (Error, MemoryError):
             raise
