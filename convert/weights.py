@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from io import FileIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import Error
-from .checkpoint import TensorInfo
+from .checkpoint import DTYPE_BYTES, TensorInfo
+from .floats import widen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,10 +35,21 @@ def row_blocks(tensor: TensorInfo, *, multiple_of: int = 1) -> Iterator["Floats"
 
 def read_rows(tensor: TensorInfo, first: int, n_rows: int) -> "Floats":
     """Rows [n_rows, row length] in float32; of a vector `n_rows` elements, each a row of its own."""
+    rows = stored_rows(tensor, first, n_rows)
+    return widen(rows) if rows.dtype.kind == "u" else rows.astype("<f4", copy=False)
+
+
+def stored_rows(tensor: TensorInfo, first: int, n_rows: int) -> "NDArray[Any]":
+    """The same rows as they are stored: float32, float16, or uint16 for the bits of bfloat16 (float64 as float32)."""
+    import numpy as np
+
     row_length = tensor.shape[-1] if len(tensor.shape) > 1 else 1
     with tensor.file.open("rb", buffering=0) as stream:
-        stream.seek(tensor.offset + first * row_length * (tensor.n_bytes // tensor.n_elements))
-        return to_float32(_read(stream, tensor, n_rows * row_length), tensor.dtype).reshape(n_rows, row_length)
+        stream.seek(tensor.offset + first * row_length * DTYPE_BYTES[tensor.dtype])
+        data = _read(stream, tensor, n_rows * row_length)
+    kinds = {"F16": "<f2", "BF16": "<u2"}
+    rows = np.frombuffer(data, kinds[tensor.dtype]) if tensor.dtype in kinds else to_float32(data, tensor.dtype)
+    return rows.reshape(n_rows, row_length)
 
 
 def read(tensor: TensorInfo) -> "Floats":
@@ -48,7 +60,7 @@ def read(tensor: TensorInfo) -> "Floats":
 
 
 def _read(stream: FileIO, tensor: TensorInfo, n_elements: int) -> bytes:
-    n_bytes = n_elements * (tensor.n_bytes // tensor.n_elements)
+    n_bytes = n_elements * DTYPE_BYTES[tensor.dtype]
     parts = []
     while n_bytes:
         part = stream.read(n_bytes)
@@ -67,8 +79,8 @@ def to_float32(data: bytes, dtype: str) -> "Floats":
         return np.frombuffer(data, dtype="<f4")
     if dtype == "F16":
         return np.frombuffer(data, dtype="<f2").astype(np.float32)
-    if dtype == "BF16":  # the upper half of a float32
-        return (np.frombuffer(data, dtype="<u2").astype(np.uint32) << 16).view(np.float32)
+    if dtype == "BF16":
+        return widen(np.frombuffer(data, dtype="<u2"))
     if dtype == "F64":
         return np.frombuffer(data, dtype="<f8").astype(np.float32)
     raise Error(f"weights of type {dtype} cannot be read", hint="name a float16, bfloat16 or float32 checkpoint")

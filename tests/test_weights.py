@@ -67,6 +67,21 @@ def test_blocks_keep_heads_whole(
     np.testing.assert_array_equal(np.concatenate(blocks), values)
 
 
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize(
+    ("shape", "first", "n_rows"), [((5, 7), 0, 5), ((5, 7), 2, 2), ((9,), 3, 4), ((2, 3, 4), 1, 4)]
+)
+def test_a_run_of_rows(tmp_path: Path, dtype: str, shape: tuple[int, ...], first: int, n_rows: int) -> None:
+    values = np.random.default_rng(0).standard_normal(shape).astype(DTYPES[dtype])
+    expected = values.reshape(-1, shape[-1] if len(shape) > 1 else 1)[first : first + n_rows]
+    tensor = stored(tmp_path, values)
+    np.testing.assert_array_equal(weights.read_rows(tensor, first, n_rows), expected.astype(np.float32))
+    rows = weights.stored_rows(tensor, first, n_rows)
+    as_stored = rows.view(DTYPES["BF16"]) if dtype == "BF16" else rows
+    assert rows.itemsize == (2 if dtype in ("F16", "BF16") else 4)
+    np.testing.assert_array_equal(as_stored.astype(np.float32), expected.astype(np.float32))
+
+
 def test_a_vector_is_one_row(tmp_path: Path) -> None:
     blocks = list(weights.row_blocks(stored(tmp_path, np.arange(9, dtype=np.float32))))
     assert [block.shape for block in blocks] == [(1, 9)]
