@@ -109,6 +109,9 @@ out_option = click.option("--out", type=click.Path(path_type=Path), help="Folder
 tasks_option = click.option(
     "--task", "tasks", multiple=True, help="A built-in task or a .jsonl file; may be repeated [all built-in ones]."
 )
+no_verify_option = click.option(
+    "--no-verify", is_flag=True, help="Do not check artifacts against the checkpoint; the report says so."
+)
 limit_options = _shared(
     click.option("--max-memory", type=Bytes(), help="Largest peak RSS, such as 2GB [the device's usable memory]."),
     click.option("--max-size", type=Bytes(), help="Largest file, such as 700MB."),
@@ -128,7 +131,7 @@ limit_options = _shared(
 @main.command()
 @model_argument
 @_shared(formats_option, device_option, context_option, out_option, tasks_option)
-@click.option("--no-verify", is_flag=True, help="Do not check artifacts against the checkpoint; the report says so.")
+@_shared(no_verify_option)
 @click.option("--keep-intermediate", is_flag=True, help="Keep formats that were only made to make others.")
 @json_option
 @click.pass_obj
@@ -158,7 +161,7 @@ def plan(as_json: bool, **options: Any) -> None:
 
 @main.command()
 @model_argument
-@_shared(formats_option, out_option)
+@_shared(formats_option, out_option, no_verify_option)
 @json_option
 @click.pass_obj
 def convert(progress: Progress, /, as_json: bool, **options: Any) -> None:
@@ -171,9 +174,28 @@ def convert(progress: Progress, /, as_json: bool, **options: Any) -> None:
         progress.show(listings.plan(job.plan()))
         job.check_disk()
         job.convert()
-        job.verify()
+        if job.request.verify:
+            job.verify()
     made = job.artifacts()
     _print([artifact.to_json() for artifact in made], listings.artifacts(made), as_json=as_json)
+
+
+@main.command()
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("--checkpoint", default="", help="What a GGUF outside a run came from: a folder, a GGUF or a Hub id.")
+@json_option
+@click.pass_obj
+def verify(progress: Progress, /, artifact: Path, checkpoint: str, as_json: bool) -> None:
+    """Check ARTIFACT, a GGUF file or an ONNX folder, against the checkpoint that it came from."""
+    from edgequant import pipeline
+    from edgequant.report import listings
+    from edgequant.verify.gate import has_failed
+
+    with progress.shown() as listen:
+        checked = pipeline.verify(artifact, checkpoint=checkpoint, listen=listen)
+    _print(checked.to_json(), listings.checks(checked), as_json=as_json)
+    if has_failed(checked):
+        raise click.exceptions.Exit(1)
 
 
 @main.command()

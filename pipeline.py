@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from edgequant import Error, __version__, child
-from edgequant.accuracy import items, parity
+from edgequant.accuracy import items
 from edgequant.convert import conversion, grid, quantised_source
 from edgequant.convert.architectures import layout
 from edgequant.convert.architectures.geometry import geometry
 from edgequant.convert.architectures.keys import check_config
-from edgequant.convert.artifact import Artifact, write_manifest
-from edgequant.convert.checkpoint import Checkpoint
+from edgequant.convert.artifact import Artifact, read_manifest, write_manifest
+from edgequant.convert.checkpoint import Checkpoint, QuantisedSource
 from edgequant.convert.formats import DEFAULT_FORMATS, FORMATS, Format, find
 from edgequant.convert.source import open_source
 from edgequant.profiles import host
@@ -28,6 +28,8 @@ from edgequant.report.rebuild import rebuild
 from edgequant.report.rows import SOURCE
 from edgequant.report.table import Report
 from edgequant.runtimes.session import runtime_version
+from edgequant.verify.finding import FAILED, Finding
+from edgequant.verify.gate import FAILED_GATE, Circumstances, Gate, has_failed, is_quantised, with_findings
 
 Listener = Callable[[str, str, str], None]  # step, format ("" where it concerns the whole run), detail
 _PREPARE_DEADLINE_SECONDS = 120.0  # a chat template is a stranger's code
@@ -93,6 +95,40 @@ def predict(request: Request) -> planning.Plan:
         check_config(checkpoint)
         formats = [find(name) for name in request.formats]
         return planning.plan(checkpoint, formats, request.device, context=request.context)
+
+
+def verify(path: Path, *, checkpoint: str, listen: Listener) -> Artifact:
+    """Take one file or folder through the gate again: one that lies in a run, or a GGUF that came from `checkpoint`.
+
+    In a run, its manifest and the store keep the result. Raises `Error` where nothing says what it came from.
+    """
+    if checkpoint:
+        return _verify_alone(path, checkpoint, listen)
+    folder = RunFolder(path.absolute().parent.parent)
+    if path.absolute().parent != folder.artifacts.absolute() or not folder.description.is_file():
+        raise Error(f"{path} lies in no run", hint="name what it was made from: --checkpoint FOLDER")
+    artifact = read_manifest(path)
+    if not path.exists():
+        raise Error(f"{path} does not exist any more")
+    job = Run(request=request_of(folder), listen=listen)
+    return job.check(artifact, job.gate())
+
+
+def _verify_alone(path: Path, checkpoint: str, listen: Listener) -> Artifact:
+    if not path.is_file():
+        raise Error(f"{path} is no file", hint="--checkpoint goes with a .gguf file")
+    with tempfile.TemporaryDirectory() as workspace:
+        opened = open_source(checkpoint, workspace=Path(workspace), progress=lambda text: listen("open", "", text))
+        named = QuantisedSource(path=str(path), type="", size_bytes=path.stat().st_size)
+        artifact = quantised_source.as_artifact(opened, named, format_name=path.name)
+        assert artifact is not None
+        here = host.machine()
+        circumstances = Circumstances(
+            threads=here.threads, free_bytes=here.usable_bytes, scratch=Path(workspace) / "scratch"
+        )
+        listen("verify", path.name, "")
+        gate = Gate(opened, circumstances)
+        return with_findings(artifact, gate.check(artifact, progress=lambda text: listen("verify", path.name, text)))
 
 
 @dataclass(kw_only=True)
@@ -207,23 +243,45 @@ class Run:
         return quantised_source.as_artifact(self.checkpoint, origin, format_name=SOURCE)
 
     def verify(self) -> None:
-        """Check every GGUF's tokens, and the logits of what was made from the checkpoint; manifests keep the result."""
-        gate = parity.Gate(self.checkpoint, scratch=self.folder.scratch, threads=self.threads)
-        barred = {a.format for a in self.artifacts() if _failed_gate(a)}
-        for artifact in self.artifacts():
-            if artifact.checks or not gate.applies(artifact) or self._source_was_checked(artifact):
-                continue
-            self.listen("verify", artifact.format, "")
-            checks = gate.check(artifact, progress=self._hear("verify", artifact.format))
-            source = FORMATS[artifact.format].made_from if artifact.format in FORMATS else ""
-            if source in barred:
-                checks["origin"] = f"failed: {source}, which it is made from, failed its checks"
-            failed = [f"failed gate: {what}: {said}" for what, said in checks.items() if said.startswith("failed")]
-            if failed:
-                barred.add(artifact.format)
-            self._keep(replace(artifact, checks=checks, notes=(*artifact.notes, *failed)))
-            for sentence in failed:
-                self.listen("failed", artifact.format, sentence)
+        """Take every artifact that was not yet checked through the gate; manifests and rows keep the result."""
+        gate = self.gate()
+        for artifact in sorted(self.artifacts(), key=is_quantised):  # quantised ones are compared with the others
+            if not artifact.checks and not self._source_was_checked(artifact):
+                self.check(artifact, gate)
+
+    def gate(self) -> Gate:
+        """The gate of this run's checkpoint, which keeps what it computed of the checkpoint."""
+        origin = self.checkpoint.quantised_source
+        named = Path(origin.path if origin else self.request.source)
+        circumstances = Circumstances(
+            threads=self.threads,
+            free_bytes=host.machine().usable_bytes,
+            scratch=self.folder.scratch,
+            source_gguf=named if named.suffix == ".gguf" and named.is_file() else None,
+        )
+        return Gate(self.checkpoint, circumstances)
+
+    def check(self, artifact: Artifact, gate: Gate) -> Artifact:
+        """Take one artifact through the gate; returns it with what was found."""
+        self.listen("verify", artifact.format, "")
+        findings = gate.check(artifact, among=self.artifacts(), progress=self._hear("verify", artifact.format))
+        if self._origin_failed(artifact):
+            source = FORMATS[artifact.format].made_from
+            findings["origin"] = Finding(verdict=FAILED, said=f"{source}, which it is made from, failed its checks")
+        checked = with_findings(artifact, findings)
+        self._keep(checked)
+        self.measuring.store_gate(checked, findings)
+        for note in checked.notes:
+            if note.startswith(FAILED_GATE):
+                self.listen("failed", artifact.format, note)
+        return checked
+
+    def _origin_failed(self, artifact: Artifact) -> bool:
+        source = FORMATS[artifact.format].made_from if artifact.format in FORMATS else ""
+        made = (
+            conversion.recorded(self.checkpoint, FORMATS[source], self.folder.artifacts) if source in FORMATS else None
+        )
+        return made is not None and has_failed(made)
 
     def _keep(self, artifact: Artifact) -> None:
         """Write the manifest; the quantised source's stands in the folder, though its file lies where it lay."""
@@ -282,11 +340,8 @@ class Run:
 
     def references(self) -> list[Artifact]:
         """Unquantised artifacts that did not fail their checks, best first; also those removed after an earlier run."""
-        found = [
-            conversion.recorded(self.checkpoint, FORMATS[name], self.folder.artifacts)
-            for name in parity.ALLOWED_DIVERGENCE
-        ]
-        candidates = [artifact for artifact in found if artifact and not _failed_gate(artifact)]
+        found = [conversion.recorded(self.checkpoint, fmt, self.folder.artifacts) for fmt in FORMATS.values()]
+        candidates = [a for a in found if a and not is_quantised(a) and not has_failed(a)]
         return sorted(candidates, key=lambda a: -FORMATS[a.format].nominal_bits)
 
     def _prepare(self) -> str:
@@ -329,10 +384,6 @@ def _summary(checkpoint: Checkpoint) -> dict[str, Any]:
         "rescaled": checkpoint.rescaled,
         "grid": _grid_name(checkpoint),
     }
-
-
-def _failed_gate(artifact: Artifact) -> bool:
-    return any(said.startswith("failed") for said in artifact.checks.values())
 
 
 def _grid_name(checkpoint: Checkpoint) -> str:

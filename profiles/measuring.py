@@ -13,6 +13,7 @@ from ..convert.artifact import Artifact
 from ..convert.formats import Format
 from ..runtimes.fence import WITHOUT_REPACK, Fence
 from ..runtimes.session import Settings, runtime_name, runtime_version
+from ..verify.finding import NOT_CHECKED, PARTS, Finding
 from . import host
 from .device import Device
 from .measurement import METRICS, Measurement
@@ -126,6 +127,29 @@ class Measuring:
             rows.append(row)
         self.store.append(rows)  # at once: one row alone would pass for the whole step
         return outcome
+
+    def store_gate(self, artifact: Artifact, findings: Mapping[str, Finding]) -> None:
+        """Store what the gate found: a row a part, its verdict among the parameters."""
+        facts = host.facts()
+        self.store.append(
+            Measurement(
+                run=self.run,
+                at=datetime.now(UTC).isoformat(timespec="seconds"),
+                format=artifact.format,
+                artifact_sha256=artifact.sha256,
+                **self._runtime(artifact.container),
+                device=self.device.name,
+                emulated=False,  # what is right on one machine is right on the device
+                host=facts,
+                metric=PARTS[part].metric,
+                unit=PARTS[part].unit,
+                samples=found.samples,
+                parameters={"verdict": found.verdict, "said": found.said},
+                status="unsupported" if found.verdict == NOT_CHECKED else "ok",
+                note=found.said if found.verdict == NOT_CHECKED else "",
+            )
+            for part, found in findings.items()
+        )
 
     def store_failure(self, fmt: Format, *, note: str) -> None:
         """Store that a format could not be made: a failed row for every metric, so that nothing is blank."""

@@ -1,9 +1,12 @@
 """How a run was measured, in words: the machine, builds, settings, reference, text and command behind every number."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from . import numbers
 from .table import Report
+
+_ENDINGS = {"failed": "failed for", "warning": "with a warning for", "not checked": "not checked for"}
 
 
 def measured(report: Report) -> Mapping[str, str]:
@@ -41,15 +44,20 @@ def _grid(report: Report) -> str:
 
 
 def _checks(report: Report) -> str:
-    """What was checked against the checkpoint after conversion, and for how many files it passed."""
-    said: dict[str, list[str]] = {}
+    """What was checked against the checkpoint after conversion, and how many files it ended how for."""
+    if not any(artifact.checks for artifact in report.artifacts):
+        return "none"
+    said: dict[str, Counter[str]] = {}
     for artifact in report.artifacts:
         for what, result in artifact.checks.items():
-            said.setdefault(what, []).append(result)
-    return ", ".join(
-        f"{what} passed for {sum(r.startswith('passed') for r in results)} of {len(results)} files"
-        for what, results in said.items()
-    )
+            said.setdefault(what, Counter())[result.partition(": ")[0]] += 1
+    return ", ".join(f"{what} {_verdicts(counts)}" for what, counts in said.items())
+
+
+def _verdicts(counts: Mapping[str, int]) -> str:
+    n = sum(counts.values())
+    others = [f"{_ENDINGS[verdict]} {counts[verdict]}" for verdict in _ENDINGS if counts.get(verdict)]
+    return f"passed for {counts.get('passed', 0)} of {n} files" + "".join(f", {words}" for words in others)
 
 
 def _settings(report: Report) -> str:

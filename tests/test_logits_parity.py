@@ -11,11 +11,9 @@ import pytest
 
 import small_checkpoint
 from edgequant import Error, child
-from edgequant.accuracy import parity
-from edgequant.convert import conversion, gguf_write
+from edgequant.convert import gguf_write
 from edgequant.convert.architectures import table as architectures
 from edgequant.convert.checkpoint import open_folder
-from edgequant.convert.formats import FORMATS
 from edgequant.runtimes.session import Settings
 
 pytestmark = pytest.mark.slow
@@ -76,7 +74,7 @@ def compare(folder: Path, logits: Path, target: Path, *, format: str = "F32") ->
     gguf_write.write(job, lambda text: None)
     settings = Settings(threads=1, context=256, repack=False, exact=True).to_json()
     files = {"container": "gguf", "path": str(target), "logits": str(logits)}
-    entry = "edgequant.accuracy.parity:compare_logits"
+    entry = "edgequant.verify.logits:compare_logits"
     compared: dict[str, float] = child.run(entry, {**files, "tokens": TOKENS, "settings": settings}).unwrap()
     return compared
 
@@ -165,38 +163,3 @@ def test_logits_that_are_no_numbers_are_no_parity(made: Path, tmp_path: Path) ->
     np.save(tmp_path / "nan.npy", theirs)
     found = compare(made / "llama-gqa", tmp_path / "nan.npy", tmp_path / "x.gguf")
     assert not found["kl_divergence"] <= 1.0
-
-
-# -- the gate, which a run takes every artifact through
-
-
-def gate_says(folder: Path, scratch: Path, name: str, *, artifact_of: Path | None = None) -> dict[str, str]:
-    """The checks of the format `name`, made from the folder or from another one."""
-    checkpoint = open_folder(folder)
-    made_from = open_folder(artifact_of) if artifact_of else checkpoint
-    artifact = conversion.convert(made_from, FORMATS[name], folder=scratch / "artifacts", threads=1)
-    return parity.Gate(checkpoint, scratch=scratch / "gate", threads=1).check(artifact)
-
-
-@pytest.mark.parametrize("format", ["F32", "F16", "BF16"])
-def test_a_faithful_artifact_passes_the_gate(made: Path, tmp_path: Path, format: str) -> None:
-    checks = gate_says(made / "llama-gqa", tmp_path, format)
-    assert set(checks) == {"tokenizer", "logits"}
-    assert all(said.startswith("passed: ") for said in checks.values()), checks
-
-
-def test_an_artifact_with_a_wrong_key_fails_the_gate(made: Path, tmp_path: Path) -> None:
-    wrong = shutil.copytree(made / "llama-gqa", tmp_path / "wrong")
-    small_checkpoint.change_json(wrong / "config.json", rope_theta=20000.0)
-    checks = gate_says(made / "llama-gqa", tmp_path, "F16", artifact_of=wrong)
-    assert checks["logits"].startswith("failed: mean divergence") and checks["tokenizer"].startswith("passed")
-
-
-def test_without_torch_the_gate_says_that_it_did_not_check(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "path" / "torch").mkdir(parents=True)
-    (tmp_path / "path" / "torch" / "__init__.py").write_text("raise ImportError('no torch here')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
-    checks = gate_says(made / "llama-gqa", tmp_path, "F16")
-    assert checks["logits"].startswith("not checked: ") and checks["tokenizer"].startswith("passed")

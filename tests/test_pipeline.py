@@ -13,7 +13,6 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from edgequant import Error, child, pipeline
-from edgequant.accuracy import parity
 from edgequant.convert.artifact import digest_of, read_manifest
 from edgequant.profiles.device import load
 from edgequant.profiles.run_folder import RunFolder
@@ -22,6 +21,8 @@ from edgequant.report.answer import Limits
 from edgequant.report.rebuild import compare, rebuild
 from edgequant.report.rows import Row
 from edgequant.report.table import Report
+from edgequant.verify import finding
+from edgequant.verify import gate as gates
 
 FORMATS = ("F16", "Q8_0", "Q4_K_M", "Q2_K", "onnx-fp32", "onnx-int8-dynamic")
 
@@ -90,7 +91,9 @@ def test_the_reference_is_the_most_precise_artifact_and_passed_its_checks(report
     checks = {a.format: a.checks for a in report.artifacts}
     assert checks["F16"]["logits"].startswith("passed: ")
     assert checks["onnx-fp32"]["logits"].startswith("passed: ")
-    assert all(checks[name]["tokenizer"].startswith("passed: ") for name in FORMATS if not name.startswith("onnx"))
+    assert {what for said in checks.values() for what in said} == set(finding.PARTS) - {"source", "origin"}
+    assert all(checks[name][what].startswith("passed: ") for name in FORMATS for what in ("tokenizer", "template"))
+    assert not any(result.startswith(("failed", "not checked")) for said in checks.values() for result in said.values())
 
 
 def test_the_pocket_model_answers_its_items_and_loses_at_two_bits(report: Report) -> None:
@@ -140,7 +143,9 @@ def test_the_folder_explains_itself(report: Report, out: Path) -> None:
         "results.jsonl",
         "run.json",
     }
-    assert {m.metric for m in read(out / "results.jsonl")} == set(row(report, "F16").cells) - {"perplexity"}
+    stored = {m.metric for m in read(out / "results.jsonl")}
+    gate = {finding.PARTS[what].metric for artifact in report.artifacts for what in artifact.checks}
+    assert stored == set(row(report, "F16").cells) - {"perplexity"} | gate
 
 
 def test_memory_is_split_and_adds_up(report: Report) -> None:
@@ -278,7 +283,10 @@ def test_a_reference_that_dies_makes_room_for_the_next(
 def test_a_failed_gate_bars_what_was_made_from_it(
     pocket_folder: Path, pocket_items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(parity.ALLOWED_DIVERGENCE, "F16", -1.0)  # nothing diverges less
+    allowed = gates.allowed_divergence
+    monkeypatch.setattr(  # nothing diverges less
+        gates, "allowed_divergence", lambda artifact: -1.0 if artifact.format == "F16" else allowed(artifact)
+    )
     tasks = (few_items(pocket_items, tmp_path),)
     report, _ = run(request(pocket_folder, tmp_path / "run", formats=("F32", "F16", "Q8_0"), tasks=tasks))
     assert report.context.reference == "F32"

@@ -11,11 +11,10 @@ from tokenizers import Tokenizer
 
 import small_checkpoint
 from edgequant import Error, child
-from edgequant.accuracy.parity import STRINGS
 from edgequant.convert import gguf_write
 from edgequant.convert.checkpoint import open_folder
 from edgequant.convert.gguf_header import read_header
-from edgequant.convert.vocabulary import from_checkpoint
+from edgequant.convert.vocabulary import from_checkpoint, probes
 from edgequant.convert.vocabulary.from_checkpoint import read_vocabulary
 from edgequant.convert.vocabulary.vocabulary import Vocabulary
 
@@ -225,9 +224,9 @@ def first_difference(folder: Path, target: Path) -> str:
     """What the gate says of a GGUF made from the folder; "" where the tokenizers agree."""
     job = {"folder": str(folder), "target": str(target), "format": "F16", "source": "", "name": "n", "revision": "r"}
     gguf_write.write(job, lambda text: None)
-    outcome = child.run("edgequant.accuracy.parity:compare_tokens", {"folder": str(folder), "path": str(target)})
-    said: str = outcome.unwrap()
-    return said
+    files = {"folder": str(folder), "container": "gguf", "path": str(target)}
+    found = child.run("edgequant.verify.tokens:check", files).unwrap()
+    return "" if found["verdict"] == "passed" else str(found["said"])
 
 
 def test_llama_cpp_cuts_the_oracles_text_in_the_same_way(oracle_folder: Path, tmp_path: Path) -> None:
@@ -240,7 +239,8 @@ def test_ids_by_llama_cpp_and_by_the_tokenizers_package(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parent))
     first_difference(oracle_folder, tmp_path / "x.gguf")
-    ours = child.run("native:tokenise", {"path": str(tmp_path / "x.gguf"), "texts": STRINGS}).unwrap()
+    texts = probes.texts()
+    ours = child.run("native:tokenise", {"path": str(tmp_path / "x.gguf"), "texts": texts}).unwrap()
     encoder = Tokenizer.from_file(str(oracle_folder / "tokenizer.json"))
-    assert ours == [encoder.encode(text, add_special_tokens=False).ids for text in STRINGS]
+    assert ours == [encoder.encode(text, add_special_tokens=False).ids for text in texts]
     assert max(map(len, ours)) > 100

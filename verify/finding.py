@@ -7,20 +7,31 @@ from typing import Any
 from ..child import Outcome
 
 PASSED, FAILED, WARNING, NOT_CHECKED = "passed", "failed", "warning", "not checked"
-#: part of the gate -> (metric of its rows, unit of its samples, what one sample is)
-PARTS: Mapping[str, tuple[str, str, str]] = {
-    "tokenizer": ("gate_tokenizer", "share", "1 for a string with the checkpoint's ids and text, 0 for another"),
-    "template": ("gate_template", "share", "1 for a conversation with the checkpoint's text, 0 for another"),
-    "special ids": (
-        "gate_special_ids",
-        "share",
-        "1 for a rule about special tokens that holds, 0 for a breach",
-    ),
-    "logits": ("gate_logits", "nats", "divergence from what the artifact is checked against, one sample a token"),
-    "source": ("gate_source", "nats", "divergence from the source file in llama.cpp, one sample a token"),
-    "weights": ("gate_weights", "share", "error of a tensor's weights relative to the unquantised ones, one a tensor"),
-    "kernels": ("gate_kernels", "share", "error of a matrix product relative to numpy's, one sample a matrix"),
-    "origin": ("gate_origin", "share", "0 where what the artifact is made from failed its checks"),
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """How a part of the gate is stored: the metric of its rows, their unit, and what one sample is."""
+
+    metric: str
+    unit: str
+    sample: str
+
+
+def _part(metric: str, unit: str, sample: str) -> Part:
+    return Part(metric=metric, unit=unit, sample=sample)
+
+
+#: the parts of the gate, in the order in which people read of them
+PARTS: Mapping[str, Part] = {
+    "tokenizer": _part("gate_tokenizer", "share", "1 for a string with the checkpoint's ids and text, else 0"),
+    "template": _part("gate_template", "share", "1 for a conversation with the checkpoint's text, else 0"),
+    "special ids": _part("gate_special_ids", "share", "1 for a rule about special tokens that holds, else 0"),
+    "logits": _part("gate_logits", "nats", "divergence of a token from what the artifact is checked against"),
+    "source": _part("gate_source", "nats", "divergence of a token from the source file in llama.cpp"),
+    "weights": _part("gate_weights", "share", "error of a tensor relative to the unquantised one"),
+    "kernels": _part("gate_kernels", "share", "error of a matrix product relative to numpy's"),
+    "origin": _part("gate_origin", "share", "none: what the artifact is made from failed its checks"),
 }
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from .templates import Templates
 ALLOWED_DIVERGENCE = {"F32": 1e-5, "float32": 1e-5, "F16": 1e-3, "float16": 1e-3, "BF16": 1e-2}
 #: what a quantised source's own kernels cost: 0.003 to 0.005 nats were seen for 4 and 8 bits (activations in 8 bits)
 ALLOWED_TO_SOURCE = 0.04
+FAILED_GATE = "failed gate: "  # begins the note of a failed check, which the report knows by it
 _DEADLINE_SECONDS = 3600.0
 
 
@@ -40,6 +41,13 @@ def allowed_divergence(artifact: Artifact) -> float:
 def has_failed(artifact: Artifact) -> bool:
     """Whether a check of the artifact failed."""
     return any(said.startswith(FAILED) for said in artifact.checks.values())
+
+
+def with_findings(artifact: Artifact, findings: Mapping[str, Finding]) -> Artifact:
+    """The artifact with these findings for its checks, and a note for each that failed; earlier ones are forgotten."""
+    failed = [f"{FAILED_GATE}{what}: {found_}" for what, found_ in findings.items() if found_.verdict == FAILED]
+    kept = [note for note in artifact.notes if not note.startswith(FAILED_GATE)]
+    return replace(artifact, checks={what: str(each) for what, each in findings.items()}, notes=(*kept, *failed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +134,8 @@ class Gate:
     ) -> dict[str, Finding]:
         findings: dict[str, Finding] = {}
         if artifact.container == "gguf":
-            findings["weights"] = self._weights(artifact, among)
+            if self._source is None or Path(artifact.path) != self._source:  # its own weights are the origin
+                findings["weights"] = self._weights(artifact, among)
             findings["kernels"] = self._kernels(artifact)
         theirs = self._best(artifact, among, progress)
         if isinstance(theirs, Finding):
@@ -159,8 +168,6 @@ class Gate:
         return [(bits, nats) for bits, nats in known if isfinite(nats)]
 
     def _weights(self, artifact: Artifact, among: Sequence[Artifact]) -> Finding:
-        if self._source and Path(artifact.path) == self._source:
-            return not_checked("the file is the source")
         found_ = next((a for a in _unquantised(among) if a.container == "gguf"), None)
         if found_ is None:
             return not_checked("no unquantised GGUF beside it")

@@ -11,7 +11,7 @@ from typing import Any
 from .. import child
 from ..convert import llama_vocabulary
 from . import rendering, stored
-from .finding import FAILED, NOT_CHECKED, PASSED, WARNING, Finding
+from .finding import FAILED, PASSED, WARNING, Finding
 from .rendering import Rendered
 from .tokens import parting, shown
 
@@ -290,7 +290,7 @@ class Templates:
     def _none(self, container: str, path: Path) -> Finding:
         if stored.of(container, path).templates:
             return Finding(verdict=FAILED, said="the artifact has a chat template, the checkpoint has none")
-        return Finding(verdict=NOT_CHECKED, said="the checkpoint has no chat template, and neither has the artifact")
+        return Finding(verdict=PASSED, said="none, as in the checkpoint")
 
     def _run(self, function: str, more: Mapping[str, Any], *, whose: str) -> child.Outcome | Finding:
         last = ["before the first conversation"]
