@@ -121,13 +121,17 @@ def _ids(vocabulary: Vocabulary) -> dict[str, int]:
 
 
 def _merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
-    """Every split of a token into two known ones, best score first, as SentencePiece merges by the result's score."""
-    ids = _ids(vocabulary)
-    ranked: list[tuple[float, int, int]] = []
-    for token, score, kind in zip(vocabulary.tokens, vocabulary.scores, vocabulary.types, strict=True):
+    """Every split of a token into two known ones, best score first, as SentencePiece merges by the result's score.
+
+    Of the splits of one token the longest left half comes first, as in transformers' `generate_merges`: then a run of
+    spaces merges from the left, as SentencePiece does it.
+    """
+    tokens, ids = vocabulary.tokens, _ids(vocabulary)
+    ranked: list[tuple[float, int, int, int]] = []
+    for token, score, kind in zip(tokens, vocabulary.scores, vocabulary.types, strict=True):
         if kind in (NORMAL, USER_DEFINED):
-            ranked.extend((-score, *halves) for halves in _splits(token, ids))
-    return [(vocabulary.tokens[left], vocabulary.tokens[right]) for _, left, right in sorted(ranked)]
+            ranked.extend((-score, -len(tokens[left]), left, right) for left, right in _splits(token, ids))
+    return [(tokens[left], tokens[right]) for _, _, left, right in sorted(ranked)]
 
 
 def _splits(token: str, ids: Mapping[str, int]) -> Iterator[tuple[int, int]]:

@@ -34,7 +34,7 @@ def read(path: Path) -> SentencePieceModel:
         pieces = tuple(_piece(value) for number, value in fields if number == 1)
         trainer = dict(_fields(next((value for number, value in fields if number == 2), b"")))
         normalizer = dict(_fields(next((value for number, value in fields if number == 3), b"")))
-    except (IndexError, struct.error, TypeError, ValueError):
+    except (AttributeError, IndexError, KeyError, struct.error, TypeError, ValueError):
         raise Error(f"{path} is no SentencePiece model", hint="download it again") from None
     if not pieces:
         raise Error(f"{path} is a SentencePiece model without pieces", hint="download it again")
