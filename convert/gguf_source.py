@@ -12,9 +12,10 @@ from . import grid, safetensors_writer
 from .architectures import rope
 from .architectures.table import ARCHITECTURES
 from .atomic import replacing
-from .checkpoint import PROVENANCE_FILE, read_header
+from .checkpoint import PROVENANCE_FILE
 from .gguf_config import GgufModel, config_json
 from .rescale import Factors, apply, random_factors
+from .safetensors_header import read_header
 from .safetensors_writer import TensorToWrite
 from .vocabulary import from_gguf
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .checkpoint import Checkpoint, TensorInfo
+from .checkpoint import Checkpoint
+from .safetensors_header import TensorInfo
 from .weights import to_float32
 
 if TYPE_CHECKING:

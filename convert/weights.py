@@ -5,8 +5,8 @@ from io import FileIO
 from typing import TYPE_CHECKING, Any
 
 from .. import Error
-from .checkpoint import DTYPE_BYTES, TensorInfo
 from .floats import widen
+from .safetensors_header import DTYPE_BYTES, TensorInfo
 
 if TYPE_CHECKING:
     import numpy as np

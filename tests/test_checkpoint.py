@@ -13,7 +13,8 @@ import pytest
 
 import small_checkpoint
 from edgequant import Error
-from edgequant.convert.checkpoint import Checkpoint, QuantisedSource, open_folder, read_header
+from edgequant.convert.checkpoint import Checkpoint, QuantisedSource, open_folder
+from edgequant.convert.safetensors_header import read_header
 from edgequant.convert.source import open_source
 
 

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 import oracles
-from edgequant.convert.checkpoint import Checkpoint, read_header
+from edgequant.convert.checkpoint import Checkpoint
 from edgequant.convert.grid import _ERROR_RATIOS, _TYPES, _USUAL_ERRORS, Grid, recognise, shares_grid
+from edgequant.convert.safetensors_header import read_header
 
 Floats = NDArray[np.float32]
 N_LAYERS = 3

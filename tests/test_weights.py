@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from edgequant import Error
 from edgequant.convert import weights
-from edgequant.convert.checkpoint import TensorInfo, read_header
+from edgequant.convert.safetensors_header import TensorInfo, read_header
 
 DTYPES: dict[str, Any] = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 

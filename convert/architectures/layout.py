@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from math import prod
 
 from ... import Error
-from ..checkpoint import Checkpoint, TensorInfo
+from ..checkpoint import Checkpoint
+from ..safetensors_header import TensorInfo
 from .geometry import Geometry, geometry
 from .row import Architecture, Tensor
 from .table import find
