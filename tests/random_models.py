@@ -18,6 +18,10 @@ def main() -> None:
     import transformers
 
     job = json.load(sys.stdin)
+    if "defaults" in job:
+        classes = {name: getattr(transformers, name).config_class for name in job["defaults"]}
+        sys.stdout.write(json.dumps({name: config().to_dict() for name, config in classes.items()}, default=str))
+        return
     torch.set_num_threads(1)
     for name, row in job["models"].items():
         torch.manual_seed(job["seed"])
@@ -36,7 +40,10 @@ def main() -> None:
 
 def _without_initialisation(model_class: Any, config: Any) -> Any:
     """The model with weights as they come: every one is drawn anew, and StableLM's own initialisation fails on some."""
-    from transformers.modeling_utils import no_init_weights
+    try:
+        from transformers.initialization import no_init_weights  # transformers 5
+    except ImportError:
+        from transformers.modeling_utils import no_init_weights
 
     with no_init_weights():
         model = model_class(config)
