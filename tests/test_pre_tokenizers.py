@@ -12,7 +12,8 @@ import oracles
 import small_checkpoint
 from edgequant import Error
 from edgequant.convert.vocabulary import probes, proof
-from edgequant.convert.vocabulary.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer, candidates, definition, departs
+from edgequant.convert.vocabulary.departures import DEPARTURES, KEY, asked, departs, stated
+from edgequant.convert.vocabulary.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer, candidates, definition
 from edgequant.convert.vocabulary.tokenizer import TokenizerFiles, read_files
 from edgequant.convert.vocabulary.variants import variants
 from edgequant.convert.vocabulary.vocabulary import entries
@@ -98,8 +99,8 @@ def test_llama_cpp_cuts_as_every_row_says(tmp_path: Path) -> None:
         encoder.normalizer = None  # llama.cpp leaves NFC to its caller
         theirs = [encoder.encode(text, add_special_tokens=False).ids for text in texts]
         differ = [text for text, a, b in zip(texts, ours, theirs, strict=True) if a != b]
-        assert all(departs(name, text) for text in differ), (name, differ)
-        assert bool(differ) <= bool(PRE_TOKENIZERS[name].departs_on)
+        assert all(departs(PRE_TOKENIZERS[name].departure, text) for text in differ), (name, differ)
+        assert bool(differ) <= bool(PRE_TOKENIZERS[name].departure)
 
 
 def test_names_of_one_behaviour_are_tried_in_the_order_of_likeness() -> None:
@@ -170,9 +171,27 @@ def test_a_normalizer_that_the_table_has_no_word_for() -> None:
         definition({"pre_tokenizer": LEVEL, "normalizer": {"type": "Lowercase"}, "model": {}})
 
 
-def test_where_llama_cpp_is_known_to_depart() -> None:
-    assert departs("gpt-4o", "ÉCOLE") and departs("tekken", "नमस्ते") and departs("superbpe", "१२३")
-    assert not departs("gpt-4o", "école ABC 漢字 😀") and not departs("qwen2", "ÉCOLE") and not departs("none", "É")
+@pytest.mark.parametrize(
+    ("departure", "there", "elsewhere"),
+    [
+        ("letters", ["ÉCOLE", "नमस्ते", "it'ſ"], ["école ABC", "漢字 😀", ""]),
+        ("digits", ["१२३", "½"], ["123", "É"]),
+        ("spaces", ["a\u2003b"], ["a b\n"]),
+        ("spaced", [" a", "▁a", "x<s> a"], ["a b", "<s>a", "x<s>", ""]),
+        ("spaced after special tokens", [" a", "<s>a", "x<s> a", "<s><s>"], ["a b", "x<s>", ""]),
+        ("bare", ["a", "a<s>"], [" a", "▁a", "<s>a", ""]),
+        ("", [], ["É", " a"]),
+    ],
+)
+def test_where_llama_cpp_is_known_to_depart(departure: str, there: list[str], elsewhere: list[str]) -> None:
+    assert all(departs(departure, text, ["<s>"]) for text in there)
+    assert not any(departs(departure, text, ["<s>"]) for text in elsewhere)
+    assert {row.departure for row in PRE_TOKENIZERS.values()} <= {*DEPARTURES, ""}
+
+
+def test_a_file_states_its_departure() -> None:
+    assert [stated({KEY: words}) for words in DEPARTURES.values()] == list(DEPARTURES) and stated({}) == ""
+    assert (asked("letters", "É"), asked("letters", "E"), asked("bare", "a"), asked("", "É")) == (None, "E", " a", "É")
 
 
 # -- the probes

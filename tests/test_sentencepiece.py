@@ -14,9 +14,10 @@ import tokenizer_oracle
 from edgequant import Error
 from edgequant.convert.vocabulary import probes, proof, sentencepiece_model
 from edgequant.convert.vocabulary import tokenizer as checkpoint_tokenizer
+from edgequant.convert.vocabulary.departures import DEPARTURES
 from edgequant.convert.vocabulary.tokenizer import read_files
 from edgequant.convert.vocabulary.variants import variants
-from edgequant.convert.vocabulary.vocabulary import Vocabulary
+from edgequant.convert.vocabulary.vocabulary import Vocabulary, entries
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # llama.h, enum llama_token_type
 SPACE = small_checkpoint.SPACE
@@ -102,7 +103,8 @@ def bpe(*, prefix: bool) -> str:
     trainer = trainers.BpeTrainer(
         vocab_size=1200, special_tokens=special, limit_alphabet=300, show_progress=False, max_token_length=8
     )
-    tokenizer.train_from_iterator(TEXTS * 2, trainer)
+    # llama.cpp reads a token up to its first NUL
+    tokenizer.train_from_iterator([text for text in TEXTS if "\x00" not in text] * 2, trainer)
     made = json.loads(tokenizer.to_str())
     made["added_tokens"] = [row for row in made["added_tokens"] if not row["content"].startswith("<0x")]
     return json.dumps(made)
@@ -122,12 +124,32 @@ def test_byte_fallback_with_and_without_a_space_before(tmp_path: Path, prefix: b
     assert ours.model == ("llama" if prefix else ours.model) and ours.special["eot"] == 3
 
 
-@pytest.mark.parametrize("scheme", ["first", "always"])
-def test_a_space_that_is_not_always_put_before_is_refused(tmp_path: Path, scheme: str) -> None:
-    """llama.cpp puts one after every special token, which "first" does not, and before a space, which neither does."""
+@pytest.mark.parametrize(
+    ("scheme", "template", "prefix", "departure"),
+    [
+        ("always", None, True, "spaced"),
+        ("first", None, True, "spaced after special tokens"),
+        ("first", "{{ m }}", False, "bare"),
+        ("never", None, False, ""),
+    ],
+)
+def test_a_space_by_metaspace(tmp_path: Path, scheme: str, template: Any, prefix: bool, departure: str) -> None:
+    """llama.cpp puts one before a space too, and after every special token: the file says so."""
     metaspace = {"type": "Metaspace", "replacement": SPACE, "split": False, "prepend_scheme": scheme}
     made = {**json.loads(bpe(prefix=True)), "normalizer": None, "pre_tokenizer": metaspace}
-    with pytest.raises(Error, match=r"' Hello': \[.*\] instead of \["):
+    ours = proven(write(tmp_path, made, chat_template=template))
+    assert (ours.add_space_prefix, ours.departure) == (prefix, departure)
+    says = dict(entries(ours, len(ours.tokens)))
+    assert says.get("edgequant.tokenizer.departs") == DEPARTURES.get(departure)
+
+
+@pytest.mark.parametrize("scheme", ["always", "first"])
+def test_a_departure_excuses_nothing_else(tmp_path: Path, scheme: str) -> None:
+    metaspace = {"type": "Metaspace", "replacement": SPACE, "split": False, "prepend_scheme": scheme}
+    digits = {"type": "Digits", "individual_digits": True}
+    steps = {"type": "Sequence", "pretokenizers": [metaspace, digits]}
+    made = {**json.loads(bpe(prefix=True)), "normalizer": None, "pre_tokenizer": steps}
+    with pytest.raises(Error, match="instead of"):
         proven(write(tmp_path, made))
 
 

@@ -124,6 +124,7 @@ def test_text_is_encoded_without_bos(folder: Path) -> None:
     assert ids[0] == BOS and ids.count(BOS) == 1 and ids[-1] == EOS
     assert BOS not in tokenizer.encode("the cat")
     assert tokenizer.decode(ids) == "the cat"
+    assert tokenizer.decode(ids, with_special=True) == "<|start|>the cat<|end|>"
 
 
 def test_truncation_left_by_a_trainer_is_ignored(folder: Path) -> None:

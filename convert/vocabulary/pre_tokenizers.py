@@ -7,16 +7,9 @@ llama-cpp-python 0.3.36 carries; definitions: tokenizer.json of published models
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from unicodedata import category
 
 from ... import Error
 
-#: categories of Unicode by the names that `PreTokenizer.departs_on` has for them
-_CATEGORIES = {
-    "letters": ("Lu", "Lt", "Lm", "Mn", "Mc", "Me"),
-    "digits": ("Nd", "Nl", "No"),
-    "spaces": ("Zs", "Zl", "Zp"),
-}
 Step = tuple[str, str]  # ("split", expression) | ("digits", "") | ("numbers", "") | ("punctuation", "") | ("gpt2", "")
 
 
@@ -28,7 +21,7 @@ class PreTokenizer:
     nfc: bool = False  # llama.cpp leaves it to the caller; models were trained with it
     ignore_merges: bool = False  # a piece that is a token stays whole
     add_bos: bool = False  # where the GGUF says nothing
-    departs_on: str = ""  # characters beyond ASCII around which llama.cpp is known to cut otherwise: see `departs`
+    departure: str = ""  # a key of DEPARTURES
 
 
 def _split(*expressions: str) -> tuple[Step, ...]:
@@ -101,18 +94,18 @@ PRE_TOKENIZERS: Mapping[str, PreTokenizer] = {
     "chatglm-bpe": PreTokenizer(steps=_split(_LLAMA3)),
     "glm4": PreTokenizer(steps=_split(_LLAMA3), ignore_merges=True),
     "falcon": PreTokenizer(steps=(("punctuation", ""), _GPT2_STEP, _NUMBERS, *_split("[0-9][0-9][0-9]"))),
-    "gpt-4o": PreTokenizer(steps=_split(_GPT4O), departs_on="letters"),
-    "llama4": PreTokenizer(steps=_split(_GPT4O), departs_on="letters"),
-    "tekken": PreTokenizer(steps=_split(_TEKKEN), ignore_merges=True, add_bos=True, departs_on="letters"),
+    "gpt-4o": PreTokenizer(steps=_split(_GPT4O), departure="letters"),
+    "llama4": PreTokenizer(steps=_split(_GPT4O), departure="letters"),
+    "tekken": PreTokenizer(steps=_split(_TEKKEN), ignore_merges=True, add_bos=True, departure="letters"),
     "deepseek-llm": PreTokenizer(
         steps=(
             *_split(r"[\r\n]", _DEEPSEEK_LETTERS, r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", _CJK),
             _DIGITS,
         ),
-        departs_on="digits",
+        departure="digits",
     ),
     "deepseek-coder": PreTokenizer(
-        steps=(*_split(r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK), _DIGITS), departs_on="spaces"
+        steps=(*_split(r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK), _DIGITS), departure="spaces"
     ),
     "deepseek-v3": PreTokenizer(steps=_split(r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK3)),
     "bloom": PreTokenizer(steps=_split(_BLOOM)),
@@ -130,7 +123,7 @@ PRE_TOKENIZERS: Mapping[str, PreTokenizer] = {
             r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
         )
     ),
-    "superbpe": PreTokenizer(steps=_split(r"\p{N}+", r"(?=(\d{3})+(?!\d))"), departs_on="digits"),
+    "superbpe": PreTokenizer(steps=_split(r"\p{N}+", r"(?=(\d{3})+(?!\d))"), departure="digits"),
     "minicpm5": PreTokenizer(steps=_split(r"\p{N}{1,3}", _SHORT + _WORD + r"\p{N}+|" + _TAIL), ignore_merges=True),
     "ufakzeka": PreTokenizer(steps=_split(_WORD[1:] + r"\p{N}|" + _TAIL)),
     # no model's own: what llama.cpp does with a file that names no pre-tokenizer
@@ -184,17 +177,3 @@ def candidates(defined: PreTokenizer | None) -> Iterator[str]:
         if behaviour not in seen:
             seen.add(behaviour)
             yield name
-
-
-def departs(name: str, text: str) -> bool:
-    """Whether llama.cpp is known to cut the text otherwise than the models of that name do.
-
-    It has no exact form of some expressions (src/llama-vocab.cpp, src/unicode.cpp), and none of its pre-tokenizers is
-    nearer: for "gpt-4o" and "tekken" it tells capitals from small letters in ASCII alone and takes combining marks for
-    no part of a word; digits and spaces beyond ASCII are not its `\\d` and not always its `\\s`.
-    """
-    row = PRE_TOKENIZERS.get(name)
-    categories = _CATEGORIES.get(row.departs_on, ()) if row else ()
-    return any(character > "\x7f" and category(character) in categories for character in text) or (
-        "Lu" in categories and "ſ" in text  # a small letter whose capital is ASCII: 'ſ counts as 's
-    )

@@ -17,7 +17,8 @@ from typing import Any
 from ... import Error, child
 from .. import llama_vocabulary
 from . import probes
-from .pre_tokenizers import departs, parts
+from .departures import asked
+from .pre_tokenizers import parts
 from .tokenizer import TokenizerFiles
 from .vocabulary import PRE_KEY, Vocabulary, entries
 
@@ -70,7 +71,9 @@ def _examine(variants: Sequence[Vocabulary], n_tokens: int, name: str) -> list[s
     around = [files.before, files.after]
     key = hashlib.sha256(b"".join([first, tokenizer, repr((around, len(variants))).encode()])).hexdigest()
     if key not in _settled:
-        job = {"texts": probe_texts(files), "around": around, "pre": [variant.pre for variant in variants]}
+        special = [row["content"] for row in files.tokenizer.get("added_tokens") or []]
+        departures = [variant.departure for variant in variants]
+        job = {"texts": probe_texts(files), "around": around, "special": special, "departures": departures}
         _settled[key] = _ask(job, tokenizer, chain([first], headers))
     return _settled[key]
 
@@ -115,7 +118,8 @@ def probe_texts(files: TokenizerFiles) -> list[str]:
 def compare(job: Mapping[str, Any]) -> list[str | None]:
     """The first text that is cut otherwise by each file `N.gguf` of a folder than by its tokenizer.json.
 
-    It ends with the first file that agrees, for which the answer is None; `job["pre"]` names their pre-tokenizers.
+    It ends with the first file that agrees, for which the answer is None. `job["departures"]` says of each file where
+    it may differ.
     """
     from tokenizers import Tokenizer
 
@@ -126,8 +130,10 @@ def compare(job: Mapping[str, Any]) -> list[str | None]:
     theirs = [(text, encoder.encode(text, add_special_tokens=False).ids) for text in job["texts"]]
     bounded = [(text, [*before, *ids, *after]) for text, ids in theirs if text in _BOUNDED]
     verdicts: list[str | None] = []
-    for n, pre in enumerate(job["pre"]):
-        verdicts.append(_first_difference(str(folder / f"{n}.gguf"), pre, theirs, bounded))
+    for n, departure in enumerate(job["departures"]):
+        questions = {text: asked(departure, text, job["special"]) for text, _ in theirs}
+        with llama_vocabulary.opened(str(folder / f"{n}.gguf")) as vocabulary:
+            verdicts.append(_first_difference(vocabulary, theirs, bounded, questions))
         if verdicts[-1] is None:
             break
     return verdicts
@@ -136,16 +142,22 @@ def compare(job: Mapping[str, Any]) -> list[str | None]:
 Encoded = Sequence[tuple[str, Sequence[int]]]
 
 
-def _first_difference(path: str, pre: str, theirs: Encoded, bounded: Encoded) -> str | None:
-    with llama_vocabulary.opened(path) as vocabulary:
-        for text, ids in theirs:
-            ours = vocabulary.encode(text)
-            if ours != ids and not departs(pre, text):
-                return _said(text, ours, ids)
-        for text, ids in bounded:
-            ours = vocabulary.encode(text, add_special=True)
+def _first_difference(
+    vocabulary: llama_vocabulary.LlamaVocabulary,
+    theirs: Encoded,
+    bounded: Encoded,
+    questions: Mapping[str, str | None],
+) -> str | None:
+    """The first text that is cut otherwise than `theirs`, or than `bounded` with what begins and ends a text."""
+    for expected, add_special in ((theirs, False), (bounded, True)):
+        for text, ids in expected:
+            question = questions[text]
+            if question is None:
+                continue
+            ours = vocabulary.encode(question, add_special=add_special)
             if ours != ids:
-                return f"with what begins and ends a text, {_said(text, ours, ids)}"
+                around = "with what begins and ends a text, " if add_special else ""
+                return around + _said(text, ours, ids)
     return None
 
 

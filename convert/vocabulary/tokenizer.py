@@ -133,9 +133,9 @@ class Tokenizer:
         ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
         return ids
 
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens left out."""
-        text: str = self._encoder.decode(list(token_ids), skip_special_tokens=True)
+    def decode(self, token_ids: Sequence[int], *, with_special: bool = False) -> str:
+        """The text of token ids, special tokens left out or written out."""
+        text: str = self._encoder.decode(list(token_ids), skip_special_tokens=not with_special)
         return text
 
     def begin(self) -> list[int]:

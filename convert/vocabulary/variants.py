@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from ... import Error
-from .pre_tokenizers import PreTokenizer, candidates, definition, parts
+from .pre_tokenizers import PRE_TOKENIZERS, PreTokenizer, candidates, definition, parts
 from .tokenizer import TokenizerFiles
 from .vocabulary import (
     BYTE,
@@ -100,7 +100,7 @@ def _byte_level(files: TokenizerFiles) -> Iterator[Vocabulary]:
     except Error:
         defined = None
     for name in candidates(defined):
-        yield replace(plain, pre=name)
+        yield replace(plain, pre=name, departure=PRE_TOKENIZERS[name].departure)
 
 
 def _merges(files: TokenizerFiles) -> list[str]:
@@ -118,6 +118,13 @@ def _sentencepiece(files: TokenizerFiles) -> Iterator[Vocabulary]:
     spaced = [t.replace(SPACE, " ") if k == USER_DEFINED else t for t, k in zip(plain.tokens, plain.types, strict=True)]
     if spaced != plain.tokens:
         yield replace(plain, scores=scores, tokens=spaced)
+    scheme = _metaspace(files.tokenizer)
+    if scheme == "always":
+        yield replace(plain, scores=scores, departure="spaced")
+    if scheme == "first":  # in a conversation every text follows a special token: there nothing departs
+        bare = bool(files.chat_template)
+        departure = "bare" if bare else "spaced after special tokens"
+        yield replace(plain, scores=scores, add_space_prefix=not bare, departure=departure)
     if plain.add_bos and not plain.add_space_prefix and not any(" " in token for token in plain.tokens):
         yield replace(plain, model="gemma4", pre="gemma4", merges=merges)
 
@@ -153,6 +160,12 @@ def prepends_space(tokenizer: Mapping[str, Any]) -> bool:
         or (step["type"] == "Metaspace" and _scheme(step) != "never")
         for step in steps
     )
+
+
+def _metaspace(tokenizer: Mapping[str, Any]) -> str:
+    """When a Metaspace puts a space before a text; "" where there is none."""
+    steps = parts(tokenizer.get("pre_tokenizer"), "pretokenizers")
+    return next((_scheme(step) for step in steps if step["type"] == "Metaspace"), "")
 
 
 def _scheme(metaspace: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ... import Error
+from . import departures
 
 if TYPE_CHECKING:
     from .tokenizer import TokenizerFiles
@@ -45,6 +46,7 @@ class Vocabulary:
     chat_templates: Mapping[str, str] = field(default_factory=dict)  # other named ones
     remove_extra_whitespaces: bool = False  # "t5" alone, as the next
     charsmap: bytes = b""  # SentencePiece's compiled normalisation
+    departure: str = ""  # a key of DEPARTURES: where llama.cpp cannot follow
     files: "TokenizerFiles | None" = field(default=None, repr=False, compare=False)  # what it is to be proven against
 
 
@@ -84,6 +86,8 @@ def entries(vocabulary: Vocabulary, n_tokens: int) -> Iterator[tuple[str, Any]]:
         yield start + SPECIAL_KEYS[name], index
     yield start + "add_bos_token", vocabulary.add_bos
     yield start + "add_eos_token", vocabulary.add_eos
+    if vocabulary.departure:
+        yield departures.KEY, departures.DEPARTURES[vocabulary.departure]
 
 
 def templates(vocabulary: Vocabulary) -> Iterator[tuple[str, Any]]:
