@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import __version__, child
 from . import ladder
-from .architectures import layout
+from .architectures import layout, rope
 from .architectures.geometry import geometry
 from .architectures.table import find
 from .artifact import Artifact, digest_of, manifest_path, read_manifest, size_of, write_manifest
@@ -150,7 +150,8 @@ def _contents(fmt: Format, path: Path) -> Contents:
 
 def gguf_shapes(checkpoint: Checkpoint) -> list[tuple[str, tuple[int, ...]]]:
     """(GGUF name, shape) of every tensor, as `ladder` takes them."""
-    return [(tensor.name, tensor.shape) for tensor in layout.plan(checkpoint)]
+    factors = [(name, values.shape) for name, values in rope.tensors(geometry(checkpoint)).items()]
+    return [*factors, *((tensor.name, tensor.shape) for tensor in layout.plan(checkpoint))]
 
 
 def decoder(checkpoint: Checkpoint) -> ladder.Decoder:
@@ -161,6 +162,7 @@ def decoder(checkpoint: Checkpoint) -> ladder.Decoder:
         n_layers=sizes.n_layers,
         n_heads=sizes.n_heads,
         n_kv_heads=sizes.n_kv_heads,
+        n_experts=sizes.n_experts,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import Error, __version__
-from . import model_card
+from . import ladder, model_card
 from .architectures import metadata, rope
 from .architectures.geometry import Geometry, geometry
 from .architectures.keys import check_config
@@ -105,9 +105,7 @@ def _add(writer: "GGUFWriter", key: str, value: Any) -> None:
 
 
 def _stored_as(tensor: PlannedTensor, dtype: str) -> str:
-    """llama.cpp keeps vectors, norms and an expert's router in float32 whatever the file's type."""
-    small = len(tensor.shape) < 2 or "_norm" in tensor.name or "ffn_gate_inp" in tensor.name
-    return "F32" if small or tensor.name == "position_embd.weight" else dtype
+    return ladder.unquantised_type(dtype, tensor.name, tensor.shape)
 
 
 def _declare(writer: "GGUFWriter", tensor: PlannedTensor, dtype: str) -> None:

@@ -98,15 +98,12 @@ def describe(checkpoint: Checkpoint, *, with_vocabulary: bool = True) -> Model:
     """The model as the formulas see it; without the vocabulary the sizes of GGUF files lack its bytes."""
     check_config(checkpoint)
     sizes = geometry(checkpoint)
-    tensors = conversion.gguf_shapes(checkpoint)
-    if sizes.rope_scaling["rope_type"] == "llama3":
-        tensors = [*tensors, ("rope_freqs.weight", (sizes.head_dim // 2,))]
     described = vocabulary_bytes(read_vocabulary(checkpoint), n_tokens=sizes.vocabulary) if with_vocabulary else 0
     companions = {file for pattern in _COMPANIONS for file in checkpoint.path.glob(pattern)}
     return Model(
         sizes=sizes,
         decoder=conversion.decoder(checkpoint),
-        tensors=tensors,
+        tensors=conversion.gguf_shapes(checkpoint),
         vocabulary_bytes=described,
         companion_bytes=sum(file.stat().st_size for file in companions),
     )

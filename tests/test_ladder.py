@@ -70,6 +70,7 @@ class Shape:
         writer.add_head_count(self.n_heads)
         writer.add_head_count_kv(self.n_kv_heads)
         writer.add_layer_norm_rms_eps(1e-5)
+        writer.add_layer_norm_eps(1e-5)
         random = np.random.default_rng(0)
         for name, shape in self.tensors():
             dtype = np.float16 if len(shape) > 1 else np.float32
@@ -122,7 +123,9 @@ def test_types_are_those_of_llama_cpp(tmp_path: Path) -> None:
 
 
 def test_a_model_of_80_layers_is_a_70b_by_llama_cpp_s_rule(tmp_path: Path) -> None:
-    shapes = [Shape(n_layers=80, n_kv_heads=kv) for kv in (1, 8)] + [Shape(n_layers=80, architecture="qwen2")]
+    shapes = [Shape(n_layers=80, n_kv_heads=kv) for kv in (1, 8)] + [
+        Shape(n_layers=80, architecture=name) for name in ("qwen2", "olmo", "qwen3")
+    ]
     check(shapes, tmp_path, [formats.find(name) for name in ("Q2_K", "Q3_K_S", "Q4_K_M", "Q5_K_M")])
 
 
