@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import small_checkpoint
+from edgequant.convert.architectures.table import ARCHITECTURES
 
 N_TOKENS = 200
 _VOCABULARY = small_checkpoint.VOCABULARY
 TOKENS = [(31 * n + n * n) % _VOCABULARY for n in range(N_TOKENS)]
-_SIZES = {
+
+
+def _without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in keys}
+
+
+_SIZES: dict[str, Any] = {
     "vocab_size": _VOCABULARY,
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -21,7 +28,9 @@ _SIZES = {
     "rms_norm_eps": 0.01,
 }
 LLAMA = _SIZES | {"num_key_value_heads": 2, "rope_theta": 500.0}
-_LAYER_NORM = {key: value for key, value in LLAMA.items() if key != "rms_norm_eps"} | {"layer_norm_eps": 0.01}
+_NO_NORM = _without(LLAMA, "rms_norm_eps")
+_LAYER_NORM = _NO_NORM | {"layer_norm_eps": 0.01}
+_NEOX = _without(_LAYER_NORM, "rope_theta", "num_key_value_heads")
 LLAMA3 = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -81,6 +90,14 @@ _FALCON = {
     "parallel_attn": True,
     "alibi": False,
 }
+_LFM2 = _NO_NORM | {
+    "num_hidden_layers": 3,
+    "intermediate_size": 150,
+    "norm_eps": 0.01,
+    "block_multiple_of": 32,
+    "conv_L_cache": 3,
+    "layer_types": ["conv", "full_attention", "conv"],
+}
 _VISION = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -96,7 +113,8 @@ class Decoder:
     """One model: transformers' class and configuration.
 
     `context` is how many tokens llama.cpp computes as transformers does; `gelu` where the activation is one, which
-    llama.cpp takes from a table of half precision; `perturbed` are wrong values for keys that no rule invents.
+    llama.cpp takes from a table of half precision; `perturbed` are wrong values for keys that no rule invents;
+    `dropped` are keys that transformers derives and that config.json need not have.
     """
 
     kind: str
@@ -104,6 +122,12 @@ class Decoder:
     gelu: bool = False
     context: int = 256
     perturbed: dict[str, Any] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def limit(self) -> float:
+        """How far logits may lie apart in float32, relative to their range."""
+        return 2e-3 if self.gelu else 5e-5
 
     @property
     def chooses_experts(self) -> bool:
@@ -118,10 +142,12 @@ class Decoder:
 
 
 def _d(kind: str, config: dict[str, Any], /, **more: Any) -> Decoder:
-    options = {key: more.pop(key) for key in ("gelu", "context", "perturbed") if key in more}
+    options = {key: more.pop(key) for key in ("gelu", "context", "perturbed", "dropped") if key in more}
     return Decoder(kind=f"{kind}ForCausalLM", config=config | more, **options)
 
 
+_QWEN_WINDOW = {"use_sliding_window": True, "sliding_window": _WINDOW, "max_window_layers": 1}
+_NONE_SLIDES = {"layer_types": ["full_attention"] * 2}
 _SWAPPED = {"layer_types": ["full_attention", "sliding_attention"]}
 DECODERS: dict[str, Decoder] = {
     "llama": _d("Llama", LLAMA),
@@ -137,25 +163,39 @@ DECODERS: dict[str, Decoder] = {
     "mistral": _d("Mistral", LLAMA, sliding_window=None, head_dim=32),
     "mistral-window": _d("Mistral", LLAMA, sliding_window=_WINDOW, context=_WINDOW),
     "mixtral": _d("Mixtral", LLAMA, num_local_experts=5, num_experts_per_tok=2),
+    "mixtral-window": _d("Mixtral", LLAMA, num_local_experts=3, num_experts_per_tok=2, sliding_window=_WINDOW,
+                         context=_WINDOW),
     "mixtral-all": _d("Mixtral", LLAMA, num_local_experts=3, num_experts_per_tok=3),
     "qwen2": _d("Qwen2", LLAMA),
     "qwen2-tied": _d("Qwen2", LLAMA, tie_word_embeddings=True),
     "qwen2-yarn": _d("Qwen2", LLAMA, rope_scaling=YARN),
-    "qwen2-window": _d(
-        "Qwen2", LLAMA, use_sliding_window=True, sliding_window=_WINDOW, max_window_layers=1, context=_WINDOW,
-        perturbed={"layer_types": ["full_attention"] * 2},
-    ),
+    "qwen2-window": _d("Qwen2", LLAMA, **_QWEN_WINDOW, context=_WINDOW, perturbed=_NONE_SLIDES),
+    "qwen2-window-old": _d("Qwen2", LLAMA, **_QWEN_WINDOW, context=_WINDOW, dropped=("layer_types",),
+                           perturbed={"max_window_layers": 2}),
     "qwen2-moe": _d("Qwen2Moe", LLAMA | _EXPERTS, shared_expert_intermediate_size=80),
+    "qwen2-moe-window": _d("Qwen2Moe", LLAMA | _EXPERTS, **_QWEN_WINDOW, context=_WINDOW, perturbed=_NONE_SLIDES),
+    "qwen2-moe-window-old": _d("Qwen2Moe", LLAMA | _EXPERTS, **_QWEN_WINDOW, context=_WINDOW, dropped=("layer_types",),
+                               perturbed={"max_window_layers": 2}),
     "qwen2-moe-all": _d("Qwen2Moe", LLAMA | _EXPERTS, shared_expert_intermediate_size=80, num_experts_per_tok=5,
                         tie_word_embeddings=True),
     "qwen3": _d("Qwen3", LLAMA, head_dim=32),
+    "qwen3-window": _d("Qwen3", LLAMA, **_QWEN_WINDOW, context=_WINDOW, perturbed=_NONE_SLIDES),
+    "qwen3-window-old": _d("Qwen3", LLAMA, **_QWEN_WINDOW, context=_WINDOW, dropped=("layer_types",),
+                           perturbed={"max_window_layers": 2}),
     "qwen3-tied": _d("Qwen3", LLAMA, head_dim=16, tie_word_embeddings=True),
     "qwen3-moe": _d("Qwen3Moe", LLAMA | _EXPERTS, head_dim=32, norm_topk_prob=True),
+    "qwen3-moe-window": _d("Qwen3Moe", LLAMA | _EXPERTS, norm_topk_prob=True, **_QWEN_WINDOW, context=_WINDOW,
+                           perturbed=_NONE_SLIDES),
     "qwen3-moe-all": _d("Qwen3Moe", LLAMA | _EXPERTS, norm_topk_prob=True, num_experts_per_tok=5),
     "gemma": _d("Gemma", _GEMMA, gelu=True),
     "gemma2": _d("Gemma2", _GEMMA2, gelu=True, perturbed=_SWAPPED),
+    "gemma2-old": _d("Gemma2", _without(_GEMMA2, "layer_types"), gelu=True, dropped=("layer_types",)),
     "gemma3": _d("Gemma3", _GEMMA3, gelu=True, perturbed=_SWAPPED),
     "gemma3-linear": _d("Gemma3", _GEMMA3, gelu=True, rope_scaling={"rope_type": "linear", "factor": 8.0}),
+    "gemma3-pattern": _d(
+        "Gemma3", _without(_GEMMA3, "layer_types"), sliding_window_pattern=2, gelu=True, dropped=("layer_types",),
+        perturbed={"sliding_window_pattern": 1},
+    ),
     "gemma3-capped": _d("Gemma3", _GEMMA3, gelu=True, final_logit_softcapping=7.0),
     "gemma3-vision": Decoder(
         kind="Gemma3ForConditionalGeneration",
@@ -177,30 +217,58 @@ DECODERS: dict[str, Decoder] = {
     "gpt2-untied": Decoder(kind="GPT2LMHeadModel", config=_GPT2 | {"tie_word_embeddings": False}, gelu=True),
     "bigcode": _d("GPTBigCode", _GPT2, gelu=True),
     "bigcode-mha": _d("GPTBigCode", _GPT2, multi_query=False, gelu=True),
-    "neox": _d("GPTNeoX", {k: v for k, v in _LAYER_NORM.items() if k not in ("rope_theta", "num_key_value_heads")},
+    "neox": _d("GPTNeoX", _NEOX,
                rotary_pct=0.5, rotary_emb_base=500, gelu=True),
     "neox-sequential": _d(
-        "GPTNeoX", {k: v for k, v in _LAYER_NORM.items() if k not in ("rope_theta", "num_key_value_heads")},
+        "GPTNeoX", _NEOX,
         rotary_pct=0.25, rotary_emb_base=500, use_parallel_residual=False, tie_word_embeddings=True, gelu=True,
     ),
-    "starcoder2": _d("Starcoder2", {k: v for k, v in LLAMA.items() if k != "rms_norm_eps"}, norm_epsilon=0.01, gelu=True),
-    "starcoder2-window": _d("Starcoder2", {k: v for k, v in LLAMA.items() if k != "rms_norm_eps"}, norm_epsilon=0.01,
+    "starcoder2": _d("Starcoder2", _NO_NORM, norm_epsilon=0.01, gelu=True),
+    "starcoder2-window": _d("Starcoder2", _NO_NORM, norm_epsilon=0.01,
                             sliding_window=_WINDOW, tie_word_embeddings=True, context=_WINDOW, gelu=True),
     "stablelm": _d("StableLm", _LAYER_NORM, partial_rotary_factor=0.25, use_qkv_bias=True),
-    "stablelm-12b": _d("StableLm", _LAYER_NORM, partial_rotary_factor=0.5, qk_layernorm=True, use_parallel_residual=True),
+    "stablelm-12b": _d("StableLm", _LAYER_NORM, partial_rotary_factor=0.5, qk_layernorm=True,
+                       use_parallel_residual=True),
     "stablelm-tied": _d("StableLm", _LAYER_NORM, tie_word_embeddings=True),
-    "olmo": _d("Olmo", {k: v for k, v in LLAMA.items() if k != "rms_norm_eps"}),
-    "olmo-clipped": _d("Olmo", {k: v for k, v in LLAMA.items() if k != "rms_norm_eps"}, clip_qkv=0.8, tie_word_embeddings=True),
+    "olmo": _d("Olmo", _NO_NORM),
+    "olmo-linear": _d("Olmo", _NO_NORM, rope_scaling={"type": "linear", "factor": 4.0}),
+    "olmo-clipped": _d("Olmo", _NO_NORM, clip_qkv=0.8, tie_word_embeddings=True),
     "olmo2": _d("Olmo2", LLAMA),
+    "olmo2-linear": _d("Olmo2", LLAMA, rope_scaling={"type": "linear", "factor": 4.0}),
     "olmo2-tied": _d("Olmo2", LLAMA, tie_word_embeddings=True),
     "granite": _d("Granite", LLAMA, attention_multiplier=0.3, embedding_multiplier=1.7, logits_scaling=3.0,
                   residual_multiplier=0.6),
     "granite-biases": _d("Granite", LLAMA, attention_bias=True, mlp_bias=True, tie_word_embeddings=True,
                          attention_multiplier=0.25),
-    "smollm3": _d("SmolLM3", LLAMA | {"num_hidden_layers": 5}, pad_token_id=0),
+    "smollm3": _d("SmolLM3", LLAMA | {"num_hidden_layers": 4, "intermediate_size": 64}, pad_token_id=0),
+    "lfm2": _d("Lfm2", _LFM2, block_auto_adjust_ff_dim=False, perturbed={"layer_types": ["conv"] * 3}),
+    "lfm2-adjusted": _d("Lfm2", _LFM2, head_dim=16, block_ffn_dim_multiplier=1.3, tie_word_embeddings=True),
     "falcon": _d("Falcon", _FALCON, multi_query=True, new_decoder_architecture=False, gelu=True),
     "falcon-mha": _d("Falcon", _FALCON, multi_query=False, new_decoder_architecture=False, gelu=True),
     "falcon-40b": _d("Falcon", _FALCON, new_decoder_architecture=True, num_kv_heads=2, gelu=True),
     "falcon-11b": _d("Falcon", _FALCON, new_decoder_architecture=True, num_kv_heads=2, num_ln_in_parallel_attn=1,
                      tie_word_embeddings=False, gelu=True),
 }  # fmt: skip
+
+
+def _kind_of(scaling: dict[str, Any]) -> str:
+    return str(scaling.get("rope_type", scaling.get("type", "default")))
+
+
+def _scaled() -> dict[str, Decoder]:
+    """The first decoder of each architecture that rotates, with every scaling that llama.cpp has for it."""
+    found: dict[str, Decoder] = {}
+    for name, decoder in DECODERS.items():
+        others = [other for other in (DECODERS | found).values() if other.kind == decoder.kind]
+        for scaling in (LINEAR, YARN, LLAMA3):
+            said = [_kind_of(other.config.get("rope_scaling") or {}) for other in others]
+            row = ARCHITECTURES[decoder.kind]
+            if not row.nested and scaling["rope_type"] in row.rope and scaling["rope_type"] not in said:
+                config = decoder.config | {"rope_scaling": scaling}
+                if "head_dim" in row.reads:  # transformers' yarn multiplies by it, also where it is None
+                    config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
+                found[f"{name}-{scaling['rope_type']}"] = replace(decoder, config=config)
+    return found
+
+
+DECODERS |= _scaled()

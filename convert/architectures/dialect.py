@@ -1,6 +1,6 @@
 """config.json in the one dialect that the rest reads: transformers 4's, flat, with the keys' usual names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ... import Error
@@ -26,7 +26,16 @@ def canonical(config: Config, row: Architecture) -> dict[str, Any]:
     parameters = flat.pop("rope_parameters", None)
     if parameters:
         _spread_rope(flat, parameters)
+    if row.derive:
+        _derive(flat, row.derive)
     return flat
+
+
+def _derive(flat: dict[str, Any], derive: Callable[[dict[str, Any]], None]) -> None:
+    try:
+        derive(flat)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise Error(f"config.json has a size that is none: {error}") from None
 
 
 def _move(flat: dict[str, Any], alias: str, key: str) -> None:

@@ -31,6 +31,8 @@ class Geometry:
     rotary_factor: float = 1.0  # the share of a head that is rotated
     window: int | None = None  # of the layers that slide, in tokens
     slides: tuple[bool, ...] = ()  # one a layer; () where none does
+    attends: tuple[bool, ...] = ()  # one a layer; () where all do
+    conv_kernel: int = 0  # tokens that the convolution of the other layers sees
     local_rope_theta: float | None = None  # of the layers that slide
     attention_softcap: float | None = None
     logit_softcap: float | None = None
@@ -107,6 +109,8 @@ _DERIVED = {
 def _as(kind: str, value: Any) -> Any:
     if isinstance(value, bool) != kind.startswith("bool"):
         raise ValueError(f"{value!r} where {'true or false' if kind.startswith('bool') else 'a number'} belongs")
+    if kind == "tuple":  # layer_types
+        return tuple(layer == "full_attention" for layer in value)
     return int(value) if kind.startswith("int") else float(value) if kind.startswith("float") else value
 
 
@@ -146,9 +150,10 @@ def _sliding_layers(sizes: Geometry, config: Config, row: Architecture) -> tuple
         if len(kinds) != sizes.n_layers:
             raise ValueError(f"{len(kinds)} layer_types for {sizes.n_layers} layers")
         return tuple(kind == "sliding_attention" for kind in kinds)
-    pattern = config.get("sliding_window_pattern", config.get("_sliding_window_pattern"))
-    pattern = row.defaults.get("sliding_window_pattern") if pattern is None else pattern
+    pattern = config.get("sliding_window_pattern", row.defaults.get("sliding_window_pattern"))
     if pattern:
         return tuple(bool((layer + 1) % pattern) for layer in layers)
-    first = config.get("max_window_layers", row.defaults.get("max_window_layers", 0)) or 0
+    first = row.defaults.get("max_window_layers", 0)
+    if "max_window_layers" in row.reads:
+        first = config.get("max_window_layers", first) or 0
     return tuple(layer >= first for layer in layers)

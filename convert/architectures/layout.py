@@ -63,6 +63,8 @@ def sizes(model: Geometry) -> dict[str, int]:
         "experts": model.n_experts,
         "expert_intermediate": model.expert_intermediate,
         "shared_intermediate": model.shared_intermediate,
+        "conv_kernel": model.conv_kernel,
+        "three_hidden": 3 * model.hidden,
     }
 
 
@@ -74,11 +76,12 @@ def plan(checkpoint: Checkpoint) -> list[PlannedTensor]:
     """
     row, model = find(checkpoint), geometry(checkpoint)
     found = _named(checkpoint, row)
-    expected = {name: rule for name, rule in row.tensors.items() if _applies(rule, model)}
     lengths = sizes(model)
     planned: list[PlannedTensor] = []
     used: set[str] = set()
-    for name, rule, layer in _by_layer(expected, model.n_layers):
+    for name, rule, layer in _by_layer(row.tensors, model.n_layers):
+        if not _applies(rule, model, layer):
+            continue
         sources = _sources(name, layer, model)
         used.update(sources)
         planned.append(_planned(checkpoint, found, sources, rule, layer, model=model, lengths=lengths))
@@ -106,8 +109,11 @@ def _named(checkpoint: Checkpoint, row: Architecture) -> dict[str, TensorInfo]:
     return found
 
 
-def _applies(rule: Tensor, model: Geometry) -> bool:
-    return not rule.when or bool(getattr(model, rule.when.removeprefix("!"))) != rule.when.startswith("!")
+def _applies(rule: Tensor, model: Geometry, layer: int) -> bool:
+    if not rule.when:
+        return True
+    flag = getattr(model, rule.when.removeprefix("!"))
+    return bool(flag[layer] if isinstance(flag, tuple) else flag) != rule.when.startswith("!")
 
 
 def _by_layer(expected: Mapping[str, Tensor], n_layers: int) -> Iterator[tuple[str, Tensor, int]]:

@@ -1,5 +1,6 @@
 """A decoder's sizes and constants as the metadata of a GGUF file (ggml's docs/gguf.md)."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import rope
@@ -30,6 +31,16 @@ _KEYS = {
     "attention_scale": "attention.scale",
     "logit_scale": "logit_scale",
 }
+
+
+def _lfm2(model: Geometry) -> dict[str, Any]:
+    """llama.cpp takes a layer without heads of keys for a convolution (src/models/lfm2.cpp)."""
+    heads = [model.n_kv_heads if attends else 0 for attends in model.attends]
+    return {"attention.head_count_kv": heads, "shortconv.l_cache": model.conv_kernel}
+
+
+#: what one architecture of llama.cpp alone has
+_OWN: Mapping[str, Callable[[Geometry], dict[str, Any]]] = {"lfm2": _lfm2}
 _NORMS = {"rms": "attention.layer_norm_rms_epsilon", "layer": "attention.layer_norm_epsilon"}
 
 
@@ -46,4 +57,6 @@ def entries(row: Architecture, model: Geometry) -> dict[str, Any]:
         found |= {f"rope.scaling.{key}": value for key, value in rope.metadata(model).items()}
     if model.slides:
         found["attention.sliding_window_pattern"] = list(model.slides)
+    if row.gguf in _OWN:
+        found |= _OWN[row.gguf](model)
     return {f"{row.gguf}.{key}": value for key, value in found.items()}

@@ -146,6 +146,33 @@ GEMMA = changed(without(PLAIN, "lm_head"), "plus_one", *_GEMMA_NORMS)
 GEMMA2 = changed({**without(PLAIN, "lm_head", "layernorm"), **FOUR_NORMS}, "plus_one", *_GEMMA_NORMS)
 GEMMA3 = {**GEMMA2, **changed(QK_NORMS, "plus_one", *_GEMMA_NORMS), "lm_head.weight": MODEL["lm_head.weight"]}
 OLMO = without(LLAMA, "norm")
+LFM2 = {
+    **_table(
+        """
+        model.embed_tokens.weight   | token_embd.weight      | vocabulary hidden
+        model.embedding_norm.weight | token_embd_norm.weight | hidden
+        lm_head.weight              | output.weight          | vocabulary hidden | | !tied
+        """
+    ),
+    **layers(
+        """
+        operator_norm.weight         | attn_norm.weight          | hidden
+        self_attn.q_proj.weight      | attn_q.weight             | q hidden            | | attends
+        self_attn.k_proj.weight      | attn_k.weight             | kv hidden           | | attends
+        self_attn.v_proj.weight      | attn_v.weight             | kv hidden           | | attends
+        self_attn.out_proj.weight    | attn_output.weight        | hidden q            | | attends
+        self_attn.q_layernorm.weight | attn_q_norm.weight        | head                | | attends
+        self_attn.k_layernorm.weight | attn_k_norm.weight        | head                | | attends
+        conv.conv.weight             | shortconv.conv.weight     | hidden conv_kernel  | | !attends
+        conv.in_proj.weight          | shortconv.in_proj.weight  | three_hidden hidden | | !attends
+        conv.out_proj.weight         | shortconv.out_proj.weight | hidden hidden       | | !attends
+        ffn_norm.weight              | ffn_norm.weight           | hidden
+        feed_forward.w1.weight       | ffn_gate.weight           | intermediate hidden
+        feed_forward.w3.weight       | ffn_up.weight             | intermediate hidden
+        feed_forward.w2.weight       | ffn_down.weight           | hidden intermediate
+        """
+    ),
+}
 OLMO2 = {**without(PLAIN, "layernorm"), **POST_NORMS, **WIDE_QK_NORMS}
 PHI = {
     **_table(

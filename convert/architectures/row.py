@@ -20,7 +20,8 @@ class Tensor:
     "rotary" orders each head's rows as neighbours (llama.cpp rotates pairs, transformers halves), "plus_one" adds one
     (Gemma's norms multiply by 1 + weight), "transposed" swaps rows and columns (GPT-2's Conv1D), "by_head" takes
     [q, k, v] of each head apart, "by_group" [q ..., k, v] of each group of heads, so that all q come first.
-    `when` is the flag of `Geometry` without which the tensor is not there; "!" before it turns that round.
+    `when` is the flag of `Geometry` without which the tensor is not there, one for all layers or one a layer; "!"
+    before it turns that round.
     """
 
     gguf: str
@@ -47,6 +48,7 @@ class Architecture:
     must_equal: Mapping[str, tuple[Any, ...]]  # values that llama.cpp's graph takes for granted
     irrelevant: frozenset[str] = frozenset()
     aliases: Mapping[str, str] = field(default_factory=dict)  # an older name of a key -> the key
+    derive: Callable[[dict[str, Any]], None] | None = None  # spells out keys that follow from others
     rope: tuple[str, ...] = ("default", "linear", "yarn")  # kinds of scaling; () for learnt positions
     norm: str = "rms"  # | "layer"
     writes_head: bool = False  # llama.cpp insists on output.weight even where it is the embedding

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ... import Error
 from ..checkpoint import Checkpoint
-from . import naming
+from . import derived, naming
 from .expressible import (
     falcon_norms,
     gemma_activation,
@@ -107,7 +107,11 @@ _GEMMA = Architecture(
         "head_dim": 256,
         "tie_word_embeddings": True,
     },
-    must_equal={"attention_bias": (False,), "tie_word_embeddings": (True,)},
+    must_equal={
+        "attention_bias": (False,),
+        "tie_word_embeddings": (True,),
+        "use_bidirectional_attention": (False,),
+    },
     irrelevant=frozenset({"hidden_act", "hidden_activation"}),  # `gemma_activation` knows which of them counts
     checks=(gemma_activation,),
 )
@@ -148,17 +152,15 @@ _GEMMA3 = replace(
         "query_pre_attn_scalar": "query_scalar",
         "rope_local_base_freq": "local_rope_theta",
         "sliding_window_pattern": "",
-        "_sliding_window_pattern": "",
     },
     defaults={
-        **_GEMMA2.defaults,
+        **{key: value for key, value in _GEMMA2.defaults.items() if key != "attn_logit_softcapping"},
         "max_position_embeddings": 131072,
         "num_attention_heads": 8,
         "vocab_size": 262208,
         "rope_theta": 1_000_000.0,
         "rope_local_base_freq": 10000.0,
         "sliding_window_pattern": 6,
-        "_sliding_window_pattern": 6,
         "final_logit_softcapping": None,
     },
     must_equal={
@@ -166,6 +168,7 @@ _GEMMA3 = replace(
         "attn_logit_softcapping": (None,),
         "use_bidirectional_attention": (False,),
     },
+    aliases={"_sliding_window_pattern": "sliding_window_pattern"},
     checks=(gemma_activation, gemma_query_scale),
 )
 _GPT2 = Architecture(
@@ -257,14 +260,19 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         _QWEN2,
         gguf="qwen3moe",
         tensors={**naming.without(naming.PLAIN, "mlp."), **naming.QK_NORMS, **naming.EXPERTS},
-        reads={**_QWEN2.reads, **_EXPERTS, "num_experts": "n_experts"},
+        reads={
+            **{key: name for key, name in _QWEN2.reads.items() if key != "max_window_layers"},
+            **_EXPERTS,
+            "num_experts": "n_experts",
+        },
         defaults={
             **_QWEN2.defaults,
-            "max_window_layers": 0,
+            "max_window_layers": 0,  # which its config.json cannot change: all layers slide or none
             "num_key_value_heads": 4,
             "num_experts": 128,
             "num_experts_per_tok": 8,
             "moe_intermediate_size": 768,
+            "norm_topk_prob": False,
         },
         must_equal={
             **_QWEN2.must_equal,
@@ -273,7 +281,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             "mlp_only_layers": (),
             "norm_topk_prob": (True,),
         },
-        irrelevant=_ROUTING,
+        irrelevant=_ROUTING | {"max_window_layers"},
+        aliases={"num_local_experts": "num_experts"},
     ),
     "GemmaForCausalLM": _GEMMA,
     "Gemma2ForCausalLM": _GEMMA2,
@@ -440,6 +449,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         reads={**{k: v for k, v in _LLAMA_READS.items() if k != "rms_norm_eps"}, "clip_qkv": "clamp"},
         defaults={**_LLAMA_DEFAULTS, "clip_qkv": None},
         must_equal={**_SILU, "attention_bias": (False,)},
+        rope=("default", "linear"),
         norm="layer",
         checks=(whole_heads,),
     ),
@@ -449,6 +459,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         reads=_LLAMA_READS,
         defaults={**_LLAMA_DEFAULTS, "rms_norm_eps": 1e-5},
         must_equal={**_SILU, "attention_bias": (False,)},
+        rope=("default", "linear"),
         writes_head=True,
         checks=(whole_heads,),
     ),
@@ -491,6 +502,41 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         },
         irrelevant=frozenset({"max_window_layers", "no_rope_layer_interval", "no_rope_layers", "sliding_window"}),
         checks=(smollm3_positions, whole_heads),
+    ),
+    "Lfm2ForCausalLM": Architecture(
+        gguf="lfm2",
+        tensors=naming.LFM2,
+        reads={
+            **{key: name for key, name in _LLAMA_READS.items() if key != "rms_norm_eps"},
+            **_HEAD_DIM,
+            "norm_eps": "norm_epsilon",
+            "layer_types": "attends",
+            "conv_L_cache": "conv_kernel",
+            **dict.fromkeys(("block_auto_adjust_ff_dim", "block_ffn_dim_multiplier", "block_multiple_of"), ""),
+        },
+        defaults={
+            **{key: value for key, value in _LLAMA_DEFAULTS.items() if key != "rms_norm_eps"},
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 128_000,
+            "head_dim": None,
+            "norm_eps": 1e-5,
+            "rope_theta": 1_000_000.0,
+            "tie_word_embeddings": True,
+            "conv_L_cache": 3,
+            "block_auto_adjust_ff_dim": True,
+            "block_ffn_dim_multiplier": 1.0,
+            "block_multiple_of": 256,
+        },
+        must_equal={"conv_bias": (False,), "layer_types": ("full_attention", "conv")},
+        irrelevant=words(
+            """
+            block_dim block_mlp_init_scale block_norm_eps block_out_init_scale block_use_swiglu block_use_xavier_init
+            conv_dim conv_dim_out conv_use_xavier_init num_heads use_pos_enc
+            """
+        ),
+        aliases={"block_ff_dim": "intermediate_size", "theta": "rope_theta", "tie_embedding": "tie_word_embeddings"},
+        derive=derived.lfm2,
+        checks=(whole_heads,),
     ),
     "FalconForCausalLM": Architecture(
         gguf="falcon",
