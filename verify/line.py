@@ -25,7 +25,7 @@ def expected_nats(bits: float, others: Sequence[tuple[float, float]]) -> float:
     """The divergence to be expected at these true bits a weight; `others`: (bits, divergence) of the run's others."""
     known = [nats * 4.0**other for other, nats in others if nats > ACTIVATIONS_NATS]
     c = median(known) if len(known) > 1 else WITHOUT_OTHERS / FACTOR
-    return c * 4.0**-bits + ACTIVATIONS_NATS
+    return float(c * 4.0**-bits + ACTIVATIONS_NATS)
 
 
 def is_in_line(bits: float, nats: float, others: Sequence[tuple[float, float]]) -> bool:

@@ -57,9 +57,9 @@ def _same_ids(expected: Stored, ours: Mapping[str, int], said: Mapping[str, int]
             right, found = expected.ids[name], ours.get(name)
             yield "" if found == right else f"{name.upper()} is {_shown(found)} instead of {right}"
         elif name in said:
-            right = expected.model_ids.get(name)
-            known = {right, *(expected.end_ids if name == "eos" else ())}
-            yield "" if said[name] in known else f"{name.upper()} is {said[name]}, the checkpoint has {_shown(right)}"
+            only = expected.model_ids.get(name)
+            known = {only, *(expected.end_ids if name == "eos" else ())}
+            yield "" if said[name] in known else f"{name.upper()} is {said[name]}, the checkpoint has {_shown(only)}"
         else:
             yield ""
 
