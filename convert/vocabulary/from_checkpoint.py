@@ -1,6 +1,7 @@
 """A checkpoint's tokenizer as the vocabulary that a GGUF carries, proven before it is written."""
 
 from collections.abc import Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from ..checkpoint import Checkpoint
@@ -25,7 +26,8 @@ def write_vocabulary(vocabulary: Vocabulary, writer: "GGUFWriter", *, n_tokens: 
     model's name, so the writer has to have its `general.name` before. `Error` where no variant agrees.
     """
     if vocabulary.files is not None:
-        vocabulary = prove(variants(vocabulary.files), n_tokens=n_tokens, name=_name(writer))
+        others = islice(variants(vocabulary.files), 1, None)
+        vocabulary = prove(chain([vocabulary], others), n_tokens=n_tokens, name=_name(writer))
     for key, value in [*entries(vocabulary, n_tokens), *templates(vocabulary)]:
         _add(writer, key, value)
 

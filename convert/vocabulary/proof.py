@@ -19,8 +19,7 @@ from .. import llama_vocabulary
 from . import probes
 from .departures import asked
 from .pre_tokenizers import parts
-from .tokenizer import TokenizerFiles
-from .vocabulary import PRE_KEY, Vocabulary, entries
+from .vocabulary import PRE_KEY, TokenizerFiles, Vocabulary, entries
 
 _SHOWN = 24  # ids shown of a text that is cut otherwise
 _BOUNDED = ("", "Hello world", " x")  # texts that are also encoded with what begins and ends them

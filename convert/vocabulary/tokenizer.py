@@ -2,33 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ... import Error
-from . import special
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenizerFiles:
-    """What tokenizer.json, tokenizer_config.json and generation_config.json say."""
-
-    tokenizer: Mapping[str, Any]
-    special_tokens: Mapping[str, str]  # "bos" | "eos" | "unk" | "pad" | "sep" | "mask" -> text
-    special_ids: Mapping[str, int]  # the same names, "eot" and "eom" -> id
-    end_ids: tuple[int, ...]  # tokens that end an answer
-    before: tuple[int, ...]  # put before every text, and after it
-    after: tuple[int, ...]
-    chat_template: str | None
-    chat_templates: Mapping[str, str] = field(default_factory=dict)  # others, by name
-    scores: Sequence[float] = ()  # of a SentencePiece model alone: exact ones
-    path: Path | None = None  # tokenizer.json, where there is one
-
-    @property
-    def adds_bos(self) -> bool:
-        """Whether a text begins with BOS."""
-        return bool(self.before)
+from . import older_files, special
+from .vocabulary import TokenizerFiles as TokenizerFiles
 
 
 def read_files(folder: Path) -> TokenizerFiles:
@@ -68,8 +47,6 @@ def _tokenizer(folder: Path, config: Mapping[str, Any], kind: str) -> tuple[dict
     """tokenizer.json, or what it would be, and the scores of a SentencePiece model."""
     if (folder / "tokenizer.json").is_file():
         return _json(folder / "tokenizer.json"), ()
-    from . import older_files
-
     return older_files.read(folder, config, kind)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from ... import Error
 from .pre_tokenizers import PRE_TOKENIZERS, PreTokenizer, candidates, definition, parts
-from .tokenizer import TokenizerFiles
 from .vocabulary import (
     BYTE,
     CONTROL,
@@ -18,6 +17,7 @@ from .vocabulary import (
     UNREACHABLE,
     UNUSED,
     USER_DEFINED,
+    TokenizerFiles,
     Vocabulary,
 )
 

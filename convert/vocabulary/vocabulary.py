@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from ... import Error
 from . import departures
-
-if TYPE_CHECKING:
-    from .tokenizer import TokenizerFiles
 
 # llama.h, enum llama_token_type
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -26,6 +24,27 @@ SPECIAL_KEYS = {
     "pad": "padding_token_id",
     "mask": "mask_token_id",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerFiles:
+    """What tokenizer.json, tokenizer_config.json and generation_config.json say."""
+
+    tokenizer: Mapping[str, Any]
+    special_tokens: Mapping[str, str]  # "bos" | "eos" | "unk" | "pad" | "sep" | "mask" -> text
+    special_ids: Mapping[str, int]  # the same names, "eot" and "eom" -> id
+    end_ids: tuple[int, ...]  # tokens that end an answer
+    before: tuple[int, ...]  # put before every text, and after it
+    after: tuple[int, ...]
+    chat_template: str | None
+    chat_templates: Mapping[str, str] = field(default_factory=dict)  # others, by name
+    scores: Sequence[float] = ()  # of a SentencePiece model alone: exact ones
+    path: Path | None = None  # tokenizer.json, where there is one
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether a text begins with BOS."""
+        return bool(self.before)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +66,7 @@ class Vocabulary:
     remove_extra_whitespaces: bool = False  # "t5" alone, as the next
     charsmap: bytes = b""  # SentencePiece's compiled normalisation
     departure: str = ""  # a key of DEPARTURES: where llama.cpp cannot follow
-    files: "TokenizerFiles | None" = field(default=None, repr=False, compare=False)  # what it is to be proven against
+    files: TokenizerFiles | None = field(default=None, repr=False, compare=False)  # what it is to be proven against
 
 
 def padded(vocabulary: Vocabulary, n_tokens: int) -> tuple[list[str], list[int]]:
