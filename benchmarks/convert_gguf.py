@@ -26,7 +26,7 @@ WRITER = "edgequant.convert.gguf_write:write"
 #: largest share of the peer's wall time, by model, and largest peak of the child in bytes
 WALL_TARGETS = {"small": 0.4, "large": 0.8}
 PEAK_TARGET_BYTES = 450 * 10**6
-BUSY_CORES, PATIENCE_SECONDS = 0.25, 20.0
+BUSY_CORES, PATIENCE_SECONDS = 0.25, 10.0
 #: the conversion as `edgequant convert` does it, without the checks of the result: both digests, manifest, child
 WHOLE = """
 import sys
