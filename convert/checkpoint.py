@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import Error
+from .packed_tensors import with_scales
+from .quantisation_config import scheme_of
 from .safetensors_header import TensorInfo, read_header
 
 #: written into a folder that was made from a quantised file: where its weights come from
@@ -65,7 +67,9 @@ def open_folder(folder: Path, *, source: str = "", name: str = "", revision: str
     at all, a truncated file or pickled weights.
     """
     config = _read_config(folder)
-    tensors = _read_tensors(folder)
+    stored = _read_tensors(folder)
+    scheme = scheme_of(config)
+    tensors = with_scales(stored, scheme) if scheme and not scheme.unreadable else stored
     provenance = _read_json(folder / PROVENANCE_FILE) if (folder / PROVENANCE_FILE).exists() else {}
     origin = provenance.get("quantised_source")
     weights = Counter[str]()
@@ -74,7 +78,7 @@ def open_folder(folder: Path, *, source: str = "", name: str = "", revision: str
     return Checkpoint(
         source=source or str(folder),
         name=name or folder.resolve().name,
-        revision=revision or _digest(folder, tensors),
+        revision=revision or _digest(folder, stored),
         path=folder,
         architecture=_architecture(config),
         config=config,

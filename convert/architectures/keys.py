@@ -4,6 +4,8 @@ from typing import Any
 
 from ... import Error
 from ..checkpoint import Checkpoint
+from ..front_matter import read_front_matter, texts
+from ..quantisation_config import scheme_of
 from .dialect import canonical
 from .geometry import geometry
 from .row import Architecture, Config, words
@@ -13,11 +15,11 @@ from .table import find
 IRRELEVANT = words(
     """
     _attn_implementation_autoset _name_or_path add_cross_attention architectures attention_dropout auto_map
-    bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward cross_attention_hidden_size
-    decoder_start_token_id diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size
-    eos_token_id exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id
-    gradient_checkpointing hidden_dropout id2label ignore_keys_at_rope_validation initializer_range is_decoder
-    is_encoder_decoder is_llama_config label2id language length_penalty max_length min_length model_type
+    bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward compression_config
+    cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample dtype early_stopping
+    encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task forced_bos_token_id
+    forced_eos_token_id gradient_checkpointing hidden_dropout id2label ignore_keys_at_rope_validation initializer_range
+    is_decoder is_encoder_decoder is_llama_config label2id language length_penalty max_length min_length model_type
     no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_attentions output_hidden_states
     output_scores pad_token_id prefix pretraining_tp problem_type pruned_heads quantization_config
     remove_invalid_values repetition_penalty return_dict return_dict_in_generate rope_interleaved sep_token_id
@@ -47,14 +49,27 @@ _YARN_FIXED = {"beta_fast": 32, "beta_slow": 1, "truncate": True}
 def check_config(checkpoint: Checkpoint) -> None:
     """Raise `Error` for a key that the table does not explain or a value that llama.cpp cannot express."""
     row = find(checkpoint)
+    _check_quantisation(checkpoint)
     config = canonical(checkpoint.config, row)
-    for key, value in config.items():
+    unsaid = {key: row.defaults[key] for key in row.must_equal if key in row.defaults}
+    for key, value in {**unsaid, **config}.items():
         _check_key(key, value, row, checkpoint.architecture)
     for check in row.checks:
         said = check(config)
         if said:
             raise Error(f"config.json: {said} is not supported for {checkpoint.architecture}")
     _check_rope(geometry(checkpoint).rope_scaling, row, checkpoint.architecture)
+
+
+def _check_quantisation(checkpoint: Checkpoint) -> None:
+    scheme = scheme_of(checkpoint.config)
+    if scheme and scheme.unreadable:
+        base = texts(read_front_matter(checkpoint.path / "README.md").get("base_model"))
+        named = f", which its model card calls {base[0]}" if base else ""
+        raise Error(
+            f"{checkpoint.source} is already quantised with {scheme.unreadable}, whose weights cannot be read",
+            hint=f"start from the unquantised checkpoint that it was made from{named}",
+        )
 
 
 def _check_key(key: str, value: Any, row: Architecture, name: str) -> None:
