@@ -57,6 +57,11 @@ def describe(path: Path) -> Description:
         return _describe_gguf(path)
     if not path.is_dir():
         raise Error(f"{path} does not exist", hint="name a GGUF file, an ONNX folder or a checkpoint folder")
+    models = sorted(path.glob("*.gguf"))
+    if models and not (path / "config.json").exists():
+        if set(models) != set(_parts(models[0])):
+            raise Error(f"{path} holds {len(models)} GGUF files", hint=f"name one of them, such as {models[0].name}")
+        return _describe_gguf(models[0])
     graphs = sorted(path.glob("*.onnx"))
     if graphs and not any(path.glob("*.safetensors")):
         return _describe_onnx(path / "model.onnx" if path / "model.onnx" in graphs else graphs[0])

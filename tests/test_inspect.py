@@ -111,9 +111,12 @@ def test_a_split_model(tmp_path: Path) -> None:
         found = told(part_named)
         assert found["contents"]["n_weights"] == 3 * 64 and found["notes"] == ["split into 2 files"]
         assert found["size_bytes"] == first.stat().st_size + second.stat().st_size
+    assert told(tmp_path)["contents"]["n_weights"] == 3 * 64
     second.rename(tmp_path / "elsewhere.gguf")
     assert_refused(first, "lacks m-00002-of-00002.gguf")
     assert "one of 2 parts" in told(tmp_path / "elsewhere.gguf")["notes"][0]
+    first.rename(tmp_path / "another.gguf")
+    assert_refused(tmp_path, "holds 2 GGUF files")
 
 
 def test_a_vocabulary_alone(tmp_path: Path) -> None:
