@@ -197,6 +197,8 @@ def test_no_local_path_gets_into_the_file(folder: Path) -> None:
     found = told(folder, CARD)
     assert not [key for key in found if key.endswith(("url", "link")) and not key.startswith("base_model")]
     assert str(folder.parent) not in str(found)
+    relative = told(folder, CARD, source="models/private")  # looks like a Hub id, but no commit came with it
+    assert "private" not in str(relative)
 
 
 def test_control_characters_and_surrogates_stay_out(folder: Path) -> None:
