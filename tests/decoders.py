@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from typing import Any
 
 import small_checkpoint
@@ -98,6 +99,20 @@ _LFM2 = _NO_NORM | {
     "conv_L_cache": 3,
     "layer_types": ["conv", "full_attention", "conv"],
 }
+#: the fourth layer has no rotary embedding
+_SMOLLM3 = LLAMA | {"num_hidden_layers": 4, "rms_norm_eps": 0.1, "pad_token_id": 0}
+_QWEN35 = LLAMA | {
+    "num_hidden_layers": 2,
+    "head_dim": 32,
+    "partial_rotary_factor": 0.25,
+    "rms_norm_eps": 1e-6,
+    "linear_conv_kernel_dim": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+    "layer_types": ["linear_attention", "full_attention"],
+}
 _VISION = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -114,7 +129,8 @@ class Decoder:
 
     `context` is how many tokens llama.cpp computes as transformers does; `gelu` where the activation is one, which
     llama.cpp takes from a table of half precision; `perturbed` are wrong values for keys that no rule invents;
-    `dropped` are keys that transformers derives and that config.json need not have.
+    `dropped` are keys that transformers derives and that config.json need not have; `since` is the major version of
+    transformers that has the class.
     """
 
     kind: str
@@ -123,6 +139,7 @@ class Decoder:
     context: int = 256
     perturbed: dict[str, Any] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    since: int = 4
 
     @property
     def limit(self) -> float:
@@ -142,7 +159,8 @@ class Decoder:
 
 
 def _d(kind: str, config: dict[str, Any], /, **more: Any) -> Decoder:
-    options = {key: more.pop(key) for key in ("gelu", "context", "perturbed", "dropped") if key in more}
+    names = ("gelu", "context", "perturbed", "dropped", "since")
+    options = {key: more.pop(key) for key in names if key in more}
     return Decoder(kind=f"{kind}ForCausalLM", config=config | more, **options)
 
 
@@ -240,9 +258,17 @@ DECODERS: dict[str, Decoder] = {
                   residual_multiplier=0.6),
     "granite-biases": _d("Granite", LLAMA, attention_bias=True, mlp_bias=True, tie_word_embeddings=True,
                          attention_multiplier=0.25),
-    "smollm3": _d("SmolLM3", LLAMA | {"num_hidden_layers": 4, "intermediate_size": 64}, pad_token_id=0),
+    "smollm3-mha": _d("SmolLM3", _SMOLLM3, num_key_value_heads=4),
+    "smollm3": _d("SmolLM3", _SMOLLM3),
     "lfm2": _d("Lfm2", _LFM2, block_auto_adjust_ff_dim=False, perturbed={"layer_types": ["conv"] * 3}),
     "lfm2-adjusted": _d("Lfm2", _LFM2, head_dim=16, block_ffn_dim_multiplier=1.3, tie_word_embeddings=True),
+    "qwen35": _d("Qwen3_5", _QWEN35, since=5,
+                 perturbed={"layer_types": ["full_attention", "linear_attention"], "mrope_section": [0, 11, 11]}),
+    "qwen35-even": _d("Qwen3_5", _without(_QWEN35, "layer_types"), since=5, dropped=("layer_types",),
+                      linear_num_value_heads=2, tie_word_embeddings=True, perturbed={"full_attention_interval": 2}),
+    "qwen35-vision": Decoder(
+        kind="Qwen3_5ForConditionalGeneration", config={"text_config": _QWEN35, "vision_config": _VISION}, since=5,
+    ),
     "falcon": _d("Falcon", _FALCON, multi_query=True, new_decoder_architecture=False, gelu=True),
     "falcon-mha": _d("Falcon", _FALCON, multi_query=False, new_decoder_architecture=False, gelu=True),
     "falcon-40b": _d("Falcon", _FALCON, new_decoder_architecture=True, num_kv_heads=2, gelu=True),
@@ -271,4 +297,9 @@ def _scaled() -> dict[str, Decoder]:
     return found
 
 
+#: the installed transformers' major version
+TRANSFORMERS = int(version("transformers").partition(".")[0])
 DECODERS |= _scaled()
+#: architectures that only a newer transformers than the installed one has
+LEFT_TO_NEWER = {decoder.kind for decoder in DECODERS.values() if decoder.since > TRANSFORMERS}
+DECODERS = {name: decoder for name, decoder in DECODERS.items() if decoder.since <= TRANSFORMERS}

@@ -144,3 +144,26 @@ def together(job: dict[str, Any]) -> dict[str, Any]:
         "answers": answers,
         "in_turn": session.generate_in_turn(opened, prompts),
     }
+
+
+def compare_logits(job: dict[str, Any]) -> list[Any]:
+    """For each of `job["files"]` the largest difference to stored logits, relative to their range, or what failed.
+
+    One child for many files: starting one takes longer than comparing.
+    """
+    import numpy as np
+
+    from edgequant import Error
+
+    found: list[Any] = []
+    for file in job["files"]:
+        theirs = np.load(file["logits"])[: len(file["tokens"])]
+        settings = Settings(threads=1, context=file["context"], repack=False, exact=True)
+        try:
+            opened = session.open_session("gguf", file["path"], settings)
+            ours = opened.evaluate(file["tokens"], logits="all")
+            found.append(float(np.abs(theirs - ours).max() / (theirs.max() - theirs.min())))
+            opened.close()
+        except Error as error:
+            found.append(str(error))
+    return found

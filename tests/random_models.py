@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+_ADDS_ONE = ("GemmaFor", "Gemma2For", "Gemma3For", "Qwen3_5For")
+
 
 def main() -> None:
     """Make every model of the job: name -> {"class", "config"}; beside each folder its logits in NAME.npy."""
@@ -28,9 +30,8 @@ def main() -> None:
         model_class = getattr(transformers, row["class"])
         config = model_class.config_class(**row["config"], attn_implementation="eager")
         model = _without_initialisation(model_class, config).eval()
-        centre = 0.0 if row["class"].startswith("Gemma") else 1.0  # Gemma's norms multiply by 1 + weight
         for parameter_name, parameter in model.named_parameters():
-            _fill(parameter, centre=centre if "norm" in parameter_name or "ln_" in parameter_name else 0.0)
+            _fill(parameter, centre=_centre(parameter_name, row["class"]))
         folder = Path(job["folder"]) / name
         model.save_pretrained(folder)
         with torch.inference_mode():
@@ -49,6 +50,13 @@ def _without_initialisation(model_class: Any, config: Any) -> Any:
         model = model_class(config)
     model.tie_weights()
     return model
+
+
+def _centre(name: str, model_class: str) -> float:
+    """Norms multiply by their weight, those of some families by 1 + weight."""
+    if "norm" not in name and "ln_" not in name:
+        return 0.0
+    return 0.0 if model_class.startswith(_ADDS_ONE) and "linear_attn" not in name else 1.0
 
 
 def _fill(parameter: Any, *, centre: float) -> None:

@@ -19,7 +19,7 @@ UNTELLING = {"utils", "common", "base", "helpers", "core", "manager"}
 #: these would hide the library or the standard module of the same name
 SHADOWING = {"onnx", "onnxruntime", "statistics"}
 #: what a distribution is imported as, where that is not its name
-IMPORTED_AS = {"llama-cpp-python": "llama-cpp"}
+IMPORTED_AS = {"llama-cpp-python": "llama-cpp", "pyyaml": "yaml"}
 HEAVY = {"gguf", "llama_cpp", "numpy", "onnx", "onnxruntime", "optimum", "plotly", "torch", "transformers"}
 MODULES = modules(ROOT)
 
@@ -248,6 +248,6 @@ def test_types_are_checked_wherever_there_is_code() -> None:
 @pytest.mark.parametrize("path", data_files(ROOT), ids=str)
 def test_data_is_shipped(path: Path) -> None:
     globs = project(ROOT)["tool"]["setuptools"]["package-data"]
-    folder = ROOT / path.parts[0]
-    shipped = {p for pattern in globs.get(f"edgequant.{path.parts[0]}", ()) for p in folder.glob(pattern)}
+    packages = ((folder, ".".join(("edgequant", *folder.parts))) for folder in path.parents if folder.parts)
+    shipped = {p for folder, name in packages for pattern in globs.get(name, ()) for p in (ROOT / folder).glob(pattern)}
     assert ROOT / path in shipped
