@@ -137,7 +137,8 @@ class Measuring:
                 at=datetime.now(UTC).isoformat(timespec="seconds"),
                 format=artifact.format,
                 artifact_sha256=artifact.sha256,
-                **self._runtime(artifact.container),
+                runtime=runtime_name(artifact.container),
+                runtime_version=runtime_version(artifact.container),
                 device=self.device.name,
                 emulated=False,  # what is right on one machine is right on the device
                 host=facts,

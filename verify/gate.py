@@ -16,7 +16,7 @@ from ..convert.gguf_header import read_header
 from ..runtimes.fence import Fence
 from ..runtimes.session import Settings
 from . import line, logits, reference
-from .finding import FAILED, PASSED, WARNING, Finding, found, not_checked
+from .finding import FAILED, NOT_CHECKED, PASSED, WARNING, Finding, found, not_checked
 from .reference import Reference, References
 from .templates import Templates
 
@@ -144,13 +144,15 @@ class Gate:
         if outcome.status != "ok":
             return {"logits": Finding(verdict=FAILED, said=outcome.note), **findings}
         others = self._others(artifact, theirs, among, progress)
-        right = artifact.container == "gguf" and all(each.verdict == PASSED for each in findings.values())
-        return {"logits": _in_line(artifact, outcome.value, theirs, others, right=right), **findings}
+        looked_at = [each.verdict for each in findings.values()] or [NOT_CHECKED]
+        return {"logits": _in_line(artifact, outcome.value, theirs, others, looked_at), **findings}
 
     def _best(self, artifact: Artifact, among: Sequence[Artifact], progress: Progress | None) -> Reference | Finding:
         """The unquantised artifact of the highest precision that did not fail; else the checkpoint itself."""
         for each in _unquantised(among):
-            made = self._references.of_artifact(each.format, each.container, each.path)
+            passed = each.checks.get("logits", "").startswith(PASSED)
+            name = each.format if passed else f"{each.format} (itself not checked against the checkpoint)"
+            made = self._references.of_artifact(name, each.container, each.path)
             if isinstance(made, Reference):
                 return made
         made = self._references.of_checkpoint(progress)
@@ -229,21 +231,20 @@ def _in_line(
     values: Mapping[str, Any],
     theirs: Reference,
     others: Sequence[tuple[float, float]],
-    *,
-    right: bool,
+    looked_at: Sequence[str],
 ) -> Finding:
-    """The verdict on a quantised artifact's divergence; `right`: weights and kernels were looked at and are right."""
+    """The verdict on a quantised artifact's divergence; `looked_at`: those on its weights and kernels."""
     bits, nats = artifact.true_bits_per_weight, values["kl_divergence"]
     said, samples = _said(values, theirs), _finite(values["divergences"])
     if line.is_in_line(bits, nats, others):
         return Finding(verdict=PASSED, said=said, samples=samples)
-    usual = line.expected_nats(bits, others)
-    said += f"; {bits:.1f} bits a weight lead one to expect {usual:.1e}"
-    if right:
+    said += f"; {bits:.1f} bits a weight lead one to expect {line.expected_nats(bits, others):.1e}"
+    if FAILED in looked_at or not isfinite(nats):
+        return Finding(verdict=FAILED, said=said, samples=samples)
+    if set(looked_at) == {PASSED}:
         return Finding(verdict=WARNING, said=f"{said}, but weights and kernels are right", samples=samples)
-    if artifact.container == "onnx" and nats <= line.LARGEST_NATS:
-        return Finding(verdict=WARNING, said=f"{said}; its kernels were not looked at", samples=samples)
-    return Finding(verdict=FAILED, said=said, samples=samples)
+    verdict = WARNING if nats <= line.LARGEST_NATS else FAILED
+    return Finding(verdict=verdict, said=f"{said}; not all of weights and kernels was looked at", samples=samples)
 
 
 def _finite(samples: Sequence[float]) -> tuple[float, ...]:
