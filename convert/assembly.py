@@ -23,10 +23,19 @@ def blocks(planned: PlannedTensor) -> Iterator["Floats"]:
     multiple = planned.head_rows if planned.op == "rotary" else 1
     for piece in planned.pieces:
         for block in _blocks_of(piece, multiple_of=multiple):
-            if planned.op == "rotary":
-                yield interleave_rotary(block, planned.head_rows)
-            else:
-                yield block + 1.0 if planned.op == "plus_one" else block
+            yield _changed(block, planned)
+
+
+def _changed(block: "Floats", planned: PlannedTensor) -> "Floats":
+    import numpy as np
+
+    if planned.columns:
+        block = np.concatenate([block[:, first : first + n] for first, n in planned.columns], axis=1)
+    if planned.op == "rotary":
+        return interleave_rotary(block, planned.head_rows)
+    if planned.op == "minus_exp":
+        return -np.exp(block)
+    return block + np.float32(1) if planned.op == "plus_one" else block
 
 
 def _blocks_of(piece: Piece, *, multiple_of: int) -> Iterator["Floats"]:

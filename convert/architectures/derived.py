@@ -19,3 +19,14 @@ def lfm2(config: dict[str, Any]) -> None:
         if multiplier is not None:
             width = -(-int(multiplier * width) // multiple) * multiple
         config["intermediate_size"] = width
+
+
+def qwen35(config: dict[str, Any]) -> None:
+    """Qwen3.5 may name the distance of the layers that attend instead of each layer's kind.
+
+    Source: transformers 5, models/qwen3_5: `Qwen3_5TextConfig`.
+    """
+    interval = config.pop("full_attention_interval", 4)
+    if config.get("layer_types") is None:
+        layers = range(config["num_hidden_layers"])
+        config["layer_types"] = ["linear_attention" if (n + 1) % interval else "full_attention" for n in layers]

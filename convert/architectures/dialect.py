@@ -59,7 +59,7 @@ def _spread_rope(flat: dict[str, Any], parameters: Any) -> None:
             flat["rope_local_base_freq"] = local["rope_theta"]
         parameters = parameters["full_attention"] or {}
     rest = dict(parameters)
-    for key in ("rope_theta", "partial_rotary_factor"):
+    for key in ("rope_theta", "partial_rotary_factor", "mrope_section", "mrope_interleaved"):
         if rest.get(key) is not None:
             flat[key] = rest[key]
         rest.pop(key, None)

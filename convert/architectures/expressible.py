@@ -62,3 +62,32 @@ def falcon_norms(config: Config) -> str:
     if not grouped and config.get("num_kv_heads") not in (None, config.get("num_attention_heads"), 1):
         return f"num_kv_heads = {config['num_kv_heads']!r} without new_decoder_architecture"
     return ""
+
+
+def two_kinds_of_layers(config: Config) -> str:
+    """llama.cpp's memory for models that mix attention with something else aborts where one of the two has no layer."""
+    kinds = config.get("layer_types")
+    return "" if kinds and len(set(kinds)) > 1 else f"layer_types = {kinds!r}, of one kind alone,"
+
+
+def linear_attention(config: Config) -> str:
+    """One size of head for keys and values, whole groups, and 1e-6 in the norm of both (src/models/qwen35.cpp)."""
+    keys, values = config.get("linear_key_head_dim", 128), config.get("linear_value_head_dim", 128)
+    if keys != values:
+        return f"linear_value_head_dim = {values!r} with linear_key_head_dim = {keys!r}"
+    n_keys, n_values = config.get("linear_num_key_heads", 16), config.get("linear_num_value_heads", 32)
+    return f"linear_num_value_heads = {n_values!r} for {n_keys!r} key heads" if n_values % n_keys else ""
+
+
+def rope_sections(config: Config) -> str:
+    """Text has one position for all sections, but where no section reaches llama.cpp takes position 0.
+
+    Source: ggml's rotation with interleaved sections (ggml/src/ggml-cpu/ops.cpp).
+    """
+    sections = config.get("mrope_section", [11, 11, 10])
+    turned = int(config.get("head_dim", 256) * config.get("partial_rotary_factor", 0.25)) // 2
+    for pair in range(turned):
+        sector = pair % max(1, sum(sections))
+        if len(sections) != 3 or sector >= 3 * sections[sector % 3]:
+            return f"mrope_section = {sections!r}"
+    return ""

@@ -1,7 +1,7 @@
 """The sizes and constants of a decoder, read from config.json."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ... import Error
@@ -33,6 +33,10 @@ class Geometry:
     slides: tuple[bool, ...] = ()  # one a layer; () where none does
     attends: tuple[bool, ...] = ()  # one a layer; () where all do
     conv_kernel: int = 0  # tokens that the convolution of the other layers sees
+    linear_key_heads: int = 0  # of linear attention
+    linear_value_heads: int = 0
+    linear_head_dim: int = 0  # of both
+    rope_sections: tuple[int, ...] = ()  # pairs rotated by time, height and width
     local_rope_theta: float | None = None  # of the layers that slide
     attention_softcap: float | None = None
     logit_softcap: float | None = None
@@ -60,6 +64,11 @@ class Geometry:
         return int(self.head_dim * self.rotary_factor)
 
     @property
+    def linear_values(self) -> int:
+        """Rows of linear attention's values."""
+        return self.linear_value_heads * self.linear_head_dim
+
+    @property
     def two_norms(self) -> bool:
         """Whether a Falcon layer has a norm of its own for the feed-forward part."""
         return self.n_norms == 2
@@ -75,11 +84,19 @@ def geometry(checkpoint: Checkpoint) -> Geometry:
     config = canonical(checkpoint.config, row)
     where = f"config.json of {checkpoint.source}"
     try:
-        return _geometry(config, row)
+        sizes = _geometry(config, row)
     except KeyError as error:
         raise Error(f"{where} lacks the key {error.args[0]}") from None
     except _CANNOT as error:
         raise Error(f"{where} has a size that is none: {error}") from None
+    if "tie_word_embeddings" not in config and not _has_head(checkpoint, row):
+        return replace(sizes, tied=True)
+    return sizes
+
+
+def _has_head(checkpoint: Checkpoint, row: Architecture) -> bool:
+    heads = [name for name, tensor in row.tensors.items() if tensor.gguf == "output.weight"]
+    return any(name.endswith(head) for name in checkpoint.tensors for head in heads)
 
 
 def _geometry(config: Config, row: Architecture) -> Geometry:
@@ -109,8 +126,8 @@ _DERIVED = {
 def _as(kind: str, value: Any) -> Any:
     if isinstance(value, bool) != kind.startswith("bool"):
         raise ValueError(f"{value!r} where {'true or false' if kind.startswith('bool') else 'a number'} belongs")
-    if kind == "tuple":  # layer_types
-        return tuple(layer == "full_attention" for layer in value)
+    if kind == "tuple":  # layer_types, or numbers
+        return tuple(part == "full_attention" if isinstance(part, str) else int(part) for part in value)
     return int(value) if kind.startswith("int") else float(value) if kind.startswith("float") else value
 
 

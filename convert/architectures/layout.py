@@ -13,6 +13,8 @@ from .row import Architecture, Tensor
 from .table import find
 
 Shape = tuple[int, ...]
+Runs = list[tuple[int, int]]  # of rows or columns: first, count
+VALUE_OPS = ("rotary", "plus_one", "minus_exp", "transposed")
 _HEAD = "output.weight"
 _BUFFERS = (".rotary_emb.inv_freq",)  # saved by older versions of transformers
 
@@ -30,7 +32,8 @@ class Piece:
 class PlannedTensor:
     """One tensor of the GGUF file: `shape` in numpy's order, its rows in the order of `pieces`.
 
-    `op` is "", "rotary", "plus_one" or "transposed" (see `row.Tensor`); `head_rows` is the length of a head, in rows.
+    `op` is "" or what is done to the values, one of `VALUE_OPS` (see `row.Tensor`); `head_rows` is the length of a
+    head, in rows; `columns` are runs of columns (first, count) in the file's order, () for that of the checkpoint.
     """
 
     name: str
@@ -38,6 +41,7 @@ class PlannedTensor:
     pieces: tuple[Piece, ...]
     op: str = ""
     head_rows: int = 1
+    columns: tuple[tuple[int, int], ...] = ()
 
     @property
     def n_elements(self) -> int:
@@ -65,6 +69,11 @@ def sizes(model: Geometry) -> dict[str, int]:
         "shared_intermediate": model.shared_intermediate,
         "conv_kernel": model.conv_kernel,
         "three_hidden": 3 * model.hidden,
+        "q_and_gate": 2 * q,
+        "linear_qkv": 2 * model.linear_key_heads * model.linear_head_dim + model.linear_values,
+        "linear_values": model.linear_values,
+        "linear_value_heads": model.linear_value_heads,
+        "linear_head": model.linear_head_dim,
     }
 
 
@@ -148,7 +157,8 @@ def _planned(
     shape = tuple(lengths[word] for word in rule.shape.split())
     expected = shape[1:] if len(sources) > 1 or "{" in rule.gguf.replace("{l}", "") else shape
     expected = expected if len(sources) == 1 and len(expected) == len(shape) else shape[1:]
-    if rule.op == "transposed":
+    words = rule.op.split()
+    if "transposed" in words:
         expected = tuple(reversed(expected))
     pieces: list[Piece] = []
     for source in sources:
@@ -160,14 +170,14 @@ def _planned(
                 f"{checkpoint.source}: the tensor {source} has the shape {list(tensor.shape)}, "
                 f"but config.json makes it {list(expected)}"
             )
-        pieces += _pieces(tensor, rule.op, model)
-    op = rule.op if rule.op in ("rotary", "plus_one", "transposed") else ""
+        pieces += _pieces(tensor, words, model)
     return PlannedTensor(
         name=rule.gguf.replace("{l}", str(layer)),
         shape=shape,
         pieces=tuple(pieces),
-        op=op,
+        op=next((word for word in words if word in VALUE_OPS), ""),
         head_rows=model.head_dim,
+        columns=tuple(_tiled(model, shape[-1])) if "tiled_columns" in words else (),
     )
 
 
@@ -176,15 +186,19 @@ def _same(found: Shape, expected: Shape) -> bool:
     return found == expected or (prod(found) == prod(expected) and tuple(n for n in found if n != 1) == expected)
 
 
-def _pieces(tensor: TensorInfo, op: str, model: Geometry) -> list[Piece]:
+def _pieces(tensor: TensorInfo, words: Sequence[str], model: Geometry) -> list[Piece]:
     n_rows = n_rows_of(tensor)
-    if op == "by_group":
-        runs = _by_group(model) if model.grouped or not model.multi_query else None
-    elif op == "by_head":
+    runs: Runs = [(0, n_rows)]
+    if "by_group" in words and (model.grouped or not model.multi_query):
+        runs = _by_group(model)
+    elif "by_head" in words or ("by_head_unless_shared" in words and not model.multi_query):
         runs = _by_head(model)
-    else:
-        runs = _by_head(model) if op == "by_head_unless_shared" and not model.multi_query else None
-    return [Piece(tensor=tensor, first_row=first, n_rows=n) for first, n in (runs or [(0, n_rows)])]
+    elif "tiled" in words:
+        runs = _tiled(model, n_rows)
+    elif "tiled_tail" in words:
+        before = n_rows - model.linear_values
+        runs = [(0, before), *((before + first, n) for first, n in _tiled(model, model.linear_values))]
+    return [Piece(tensor=tensor, first_row=first, n_rows=n) for first, n in runs]
 
 
 def n_rows_of(tensor: TensorInfo) -> int:
@@ -192,13 +206,20 @@ def n_rows_of(tensor: TensorInfo) -> int:
     return prod(tensor.shape[:-1]) if len(tensor.shape) > 1 else prod(tensor.shape)
 
 
-def _by_head(model: Geometry) -> list[tuple[int, int]]:
+def _by_head(model: Geometry) -> Runs:
     """Runs of rows (first, count) that take [q, k, v] of each head apart."""
     d = model.head_dim
     return [((3 * head + part) * d, d) for part in range(3) for head in range(model.n_heads)]
 
 
-def _by_group(model: Geometry) -> list[tuple[int, int]]:
+def _tiled(model: Geometry, length: int) -> Runs:
+    """Runs that take the first value head of every key head, then the second of every key head, and so on."""
+    n_keys, d = model.linear_key_heads, length // model.linear_value_heads
+    readers = model.linear_value_heads // n_keys
+    return [((key * readers + reader) * d, d) for reader in range(readers) for key in range(n_keys)]
+
+
+def _by_group(model: Geometry) -> Runs:
     """Runs that take [q of the group's heads, k, v] of each group apart."""
     d, readers = model.head_dim, model.n_heads // model.n_kv_heads
     groups = [group * (readers + 2) * d for group in range(model.n_kv_heads)]

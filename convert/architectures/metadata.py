@@ -39,8 +39,21 @@ def _lfm2(model: Geometry) -> dict[str, Any]:
     return {"attention.head_count_kv": heads, "shortconv.l_cache": model.conv_kernel}
 
 
+def _qwen35(model: Geometry) -> dict[str, Any]:
+    """Linear attention has the keys of state space models (src/models/qwen35.cpp)."""
+    return {
+        "attention.recurrent_layers": [not attends for attends in model.attends],
+        "rope.dimension_sections": [*model.rope_sections, 0],
+        "ssm.conv_kernel": model.conv_kernel,
+        "ssm.state_size": model.linear_head_dim,
+        "ssm.group_count": model.linear_key_heads,
+        "ssm.time_step_rank": model.linear_value_heads,
+        "ssm.inner_size": model.linear_values,
+    }
+
+
 #: what one architecture of llama.cpp alone has
-_OWN: Mapping[str, Callable[[Geometry], dict[str, Any]]] = {"lfm2": _lfm2}
+_OWN: Mapping[str, Callable[[Geometry], dict[str, Any]]] = {"lfm2": _lfm2, "qwen35": _qwen35}
 _NORMS = {"rms": "attention.layer_norm_rms_epsilon", "layer": "attention.layer_norm_epsilon"}
 
 

@@ -313,6 +313,39 @@ STABLELM = {
         """
     ),
 }
+QWEN35 = {
+    **changed(
+        {
+            **without(PLAIN, "self_attn.", "post_attention_layernorm"),
+            **layers(
+                """
+                post_attention_layernorm.weight | post_attention_norm.weight | hidden
+                self_attn.q_norm.weight         | attn_q_norm.weight         | head | | attends
+                self_attn.k_norm.weight         | attn_k_norm.weight         | head | | attends
+                """
+            ),
+        },
+        "plus_one",
+        *_GEMMA_NORMS,
+    ),
+    **layers(
+        """
+        self_attn.q_proj.weight        | attn_q.weight      | q_and_gate hidden | | attends
+        self_attn.k_proj.weight        | attn_k.weight      | kv hidden         | | attends
+        self_attn.v_proj.weight        | attn_v.weight      | kv hidden         | | attends
+        self_attn.o_proj.weight        | attn_output.weight | hidden q          | | attends
+        linear_attn.in_proj_qkv.weight | attn_qkv.weight    | linear_qkv hidden         | tiled_tail      | !attends
+        linear_attn.in_proj_z.weight   | attn_gate.weight   | linear_values hidden      | tiled           | !attends
+        linear_attn.in_proj_a.weight   | ssm_alpha.weight   | linear_value_heads hidden | tiled           | !attends
+        linear_attn.in_proj_b.weight   | ssm_beta.weight    | linear_value_heads hidden | tiled           | !attends
+        linear_attn.conv1d.weight      | ssm_conv1d.weight  | linear_qkv conv_kernel    | tiled_tail      | !attends
+        linear_attn.dt_bias            | ssm_dt.bias        | linear_value_heads        | tiled           | !attends
+        linear_attn.A_log              | ssm_a              | linear_value_heads        | tiled minus_exp | !attends
+        linear_attn.norm.weight        | ssm_norm.weight    | linear_head               |                 | !attends
+        linear_attn.out_proj.weight    | ssm_out.weight     | hidden linear_values      | tiled_columns   | !attends
+        """
+    ),
+}
 
 
 def _falcon() -> Mapping[str, Tensor]:

@@ -16,7 +16,10 @@ from .expressible import (
     gemma_activation,
     gemma_query_scale,
     gemma_window,
+    linear_attention,
+    rope_sections,
     smollm3_positions,
+    two_kinds_of_layers,
     whole_heads,
 )
 from .row import Architecture, words
@@ -197,6 +200,52 @@ _GPT2 = Architecture(
     rope=(),
     norm="layer",
 )  # fmt: skip
+
+_QWEN35 = Architecture(
+    gguf="qwen35",
+    tensors=naming.QWEN35,
+    reads={
+        **_LLAMA_READS,
+        **_HEAD_DIM,
+        "partial_rotary_factor": "rotary_factor",
+        "layer_types": "attends",
+        "full_attention_interval": "",
+        "linear_conv_kernel_dim": "conv_kernel",
+        "linear_key_head_dim": "linear_head_dim",
+        "linear_num_key_heads": "linear_key_heads",
+        "linear_num_value_heads": "linear_value_heads",
+        "mrope_section": "rope_sections",
+    },
+    defaults={
+        **_LLAMA_DEFAULTS,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 32768,
+        "head_dim": 256,
+        "partial_rotary_factor": 0.25,
+        "linear_conv_kernel_dim": 4,
+        "linear_key_head_dim": 128,
+        "linear_num_key_heads": 16,
+        "linear_num_value_heads": 32,
+        "full_attention_interval": 4,
+        "mrope_section": [11, 11, 10],
+    },
+    must_equal={
+        **_SILU,
+        "attention_bias": (False,),
+        "attn_output_gate": (True,),
+        "layer_types": ("full_attention", "linear_attention"),
+        "mlp_only_layers": (),
+        "rms_norm_eps": (1e-6,),  # transformers' linear attention has it fixed, llama.cpp's takes this one
+    },
+    irrelevant=words(
+        """
+        linear_value_head_dim mamba_ssm_dtype mrope_interleaved mtp_num_hidden_layers mtp_use_dedicated_embeddings
+        """
+    ),
+    ignored=("mtp.",),
+    derive=derived.qwen35,
+    checks=(linear_attention, rope_sections, two_kinds_of_layers),
+)
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "LlamaForCausalLM": _LLAMA,
@@ -536,7 +585,14 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         ),
         aliases={"block_ff_dim": "intermediate_size", "theta": "rope_theta", "tie_embedding": "tie_word_embeddings"},
         derive=derived.lfm2,
-        checks=(whole_heads,),
+        checks=(two_kinds_of_layers, whole_heads),
+    ),
+    "Qwen3_5ForCausalLM": _QWEN35,
+    "Qwen3_5ForConditionalGeneration": replace(
+        _QWEN35,
+        nested="text_config",
+        prefixes={"model.language_model.": "model."},
+        ignored=("model.visual.", "mtp."),
     ),
     "FalconForCausalLM": Architecture(
         gguf="falcon",
