@@ -13,11 +13,11 @@ import pytest
 import small_checkpoint
 from damage import flipped, rewritten, swapped
 from edgequant import child
-from edgequant.convert import conversion
 from edgequant.convert.artifact import Artifact
 from edgequant.convert.checkpoint import Checkpoint, open_folder
-from edgequant.convert.formats import FORMATS
 from edgequant.convert.inspection import inspect_gguf
+from edgequant.pipeline import Request, Run
+from edgequant.profiles.device import load
 from edgequant.verify.finding import FAILED, NOT_CHECKED, PASSED, WARNING, Finding
 from edgequant.verify.gate import Circumstances, Gate
 
@@ -34,11 +34,17 @@ def checkpoint(pocket_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def made(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
-    folder = tmp_path_factory.mktemp("artifacts")
-    return {
-        name: conversion.convert(checkpoint, FORMATS[name], folder=folder, threads=1)
-        for name in ("F16", "Q6_K", "Q4_K_M", "Q3_K_M")
-    }
+    names = ("F16", "Q6_K", "Q4_K_M", "Q3_K_M")
+    asked = Request(
+        source=str(checkpoint.path),
+        out=tmp_path_factory.mktemp("made") / "run",
+        device=load("host"),
+        context=256,
+        formats=names,
+    )
+    job = Run(request=asked, listen=lambda *_: None)
+    job.convert()
+    return {artifact.format: artifact for artifact in job.artifacts()}
 
 
 @pytest.fixture(scope="module")
