@@ -46,6 +46,7 @@ class Outcome:
     value: Any = None
     note: str = ""
     hint: str = ""
+    kind: str = ""  # the class of an `Error`, for callers that go on from a certain one
     signal: str = ""  # "SIGILL", where a signal ended it
     seconds: float = 0.0
     log: str = ""
@@ -156,7 +157,8 @@ def _classify(messages: Mapping[str, Any], code: int, *, timed_out: bool, log: s
     if "result" in messages:
         return Outcome(status="ok", value=messages["result"], log=log)
     if "error" in messages:
-        return Outcome(status="error", note=messages["error"]["message"], hint=messages["error"]["hint"], log=log)
+        said = messages["error"]
+        return Outcome(status="error", note=said["message"], hint=said["hint"], kind=said["kind"], log=log)
     if "exception" in messages:
         kind = messages["exception"]["kind"]
         status = "oom" if kind == "MemoryError" or _is_out_of_memory(messages["exception"]["message"]) else "crash"
@@ -198,7 +200,7 @@ def main() -> None:
         wants_progress = function.__code__.co_argcount > 1
         say(result=function(job, lambda text: say(progress=text)) if wants_progress else function(job))
     except Error as error:
-        say(error={"message": str(error), "hint": error.hint})
+        say(error={"message": str(error), "hint": error.hint, "kind": type(error).__name__})
     except Exception as error:  # a bug, or a library's own failure: the parent names it
         say(
             exception={

@@ -40,6 +40,17 @@ class Bytes(click.ParamType[float]):
         return float(match[1]) * _UNITS[match[2]]
 
 
+class Limit(Bytes):
+    """As `Bytes`, in whole bytes and more than none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Whole bytes."""
+        n_bytes = int(super().convert(value, param, ctx))
+        if not n_bytes and value:
+            self.fail(f"{value!r} leaves no room for anything", param, ctx)
+        return n_bytes
+
+
 class Percent(click.ParamType[float]):
     """Percentage points such as 1% or 0.5."""
 
@@ -112,6 +123,18 @@ tasks_option = click.option(
 no_verify_option = click.option(
     "--no-verify", is_flag=True, help="Do not check artifacts against the checkpoint; the report says so."
 )
+making_options = _shared(
+    no_verify_option,
+    click.option("--keep-intermediate", is_flag=True, help="Keep formats that were only made to make others."),
+    click.option(
+        "--split-max-size",
+        "split_max_bytes",
+        metavar="SIZE",
+        type=Limit(),
+        default=0,
+        help="Cut GGUF files into shards of at most this, such as 2GB.",
+    ),
+)
 limit_options = _shared(
     click.option("--max-memory", type=Bytes(), help="Largest peak RSS, such as 2GB [the device's usable memory]."),
     click.option("--max-size", type=Bytes(), help="Largest file, such as 700MB."),
@@ -131,8 +154,7 @@ limit_options = _shared(
 @main.command()
 @model_argument
 @_shared(formats_option, device_option, context_option, out_option, tasks_option)
-@_shared(no_verify_option)
-@click.option("--keep-intermediate", is_flag=True, help="Keep formats that were only made to make others.")
+@making_options
 @json_option
 @click.pass_obj
 def run(progress: Progress, /, as_json: bool, **options: Any) -> None:
@@ -161,7 +183,8 @@ def plan(as_json: bool, **options: Any) -> None:
 
 @main.command()
 @model_argument
-@_shared(formats_option, out_option, no_verify_option)
+@_shared(formats_option, out_option)
+@making_options
 @json_option
 @click.pass_obj
 def convert(progress: Progress, /, as_json: bool, **options: Any) -> None:
@@ -176,6 +199,7 @@ def convert(progress: Progress, /, as_json: bool, **options: Any) -> None:
         job.convert()
         if job.request.verify:
             job.verify()
+        job.tidy()
     made = job.artifacts()
     _print([artifact.to_json() for artifact in made], listings.artifacts(made), as_json=as_json)
 
@@ -295,6 +319,7 @@ def _request(
     tasks: tuple[str, ...] = (),
     no_verify: bool = False,
     keep_intermediate: bool = False,
+    split_max_bytes: int = 0,
 ) -> "Request":
     from edgequant.convert.formats import DEFAULT_FORMATS
     from edgequant.pipeline import Request
@@ -310,6 +335,7 @@ def _request(
         tasks=tasks,
         verify=not no_verify,
         keep_intermediate=keep_intermediate,
+        split_max_bytes=split_max_bytes,
         command=shlex.join(["edgequant", *sys.argv[1:]]),
     )
 

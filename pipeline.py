@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +48,7 @@ class Request:
     tasks: tuple[str, ...] = ()  # names or paths; none means all built-in ones
     verify: bool = True
     keep_intermediate: bool = False
+    split_max_bytes: int = 0  # of a GGUF file; 0 leaves it whole
     command: str = ""
 
 
@@ -63,6 +64,7 @@ def run(request: Request, listen: Listener, *, planned: Callable[[planning.Plan]
     job.convert()
     if request.verify:
         job.verify()
+    job.release(compares=True)
     job.profile()
     try:
         job.evaluate()
@@ -84,6 +86,8 @@ def request_of(folder: RunFolder) -> Request:
         formats=tuple(values["formats"]),
         tasks=tuple(values["tasks"]),
         verify=values["verified"],
+        keep_intermediate=values.get("keep_intermediate", False),
+        split_max_bytes=values.get("split_max_bytes", 0),
         command=values["command"],
     )
 
@@ -177,6 +181,8 @@ class Run:
                 "device": asdict(request.device),
                 "context": self.context,
                 "verified": request.verify,
+                "keep_intermediate": request.keep_intermediate,
+                "split_max_bytes": request.split_max_bytes,
                 "command": request.command,
                 "checkpoint": _summary(self.checkpoint),
                 "versions": _versions(),
@@ -194,39 +200,84 @@ class Run:
         return planning.plan(self.checkpoint, formats, self.request.device, context=self.context)
 
     def check_disk(self) -> None:
-        """Raise `Error` where the disk cannot hold what is still to be made."""
-        self._plan([f for f in self.formats if not self._existing(f)]).check_disk(self.folder.path)
+        """Raise `Error` where the disk cannot hold what is still to be made, and one shard more while it is cut."""
+        made = self._plan([f for f in self._asked if not self._existing(f)])
+        largest = max((f.size_bytes for f in made.formats), default=0)
+        cut = min(self.request.split_max_bytes, largest)
+        replace(made, disk_bytes=made.disk_bytes + cut).check_disk(self.folder.path)
 
     def _existing(self, fmt: Format) -> Artifact | None:
-        return conversion.existing(self.checkpoint, fmt, self.folder.artifacts)
+        limit = self.request.split_max_bytes
+        return conversion.existing(self.checkpoint, fmt, self.folder.artifacts, split_max_bytes=limit)
+
+    @property
+    def _asked(self) -> list[Format]:
+        """What was asked for, with BF16 in place of an F16 that cannot hold the weights."""
+        bf16 = FORMATS["BF16"] if self._beyond_f16 else FORMATS["F16"]
+        return list(dict.fromkeys(bf16 if fmt.name == "F16" else fmt for fmt in self.formats))
+
+    @property
+    def _beyond_f16(self) -> str:
+        """Why F16 cannot hold the weights, as far as is known."""
+        return conversion.stand_in(self.checkpoint, self.folder.artifacts)
 
     def convert(self) -> None:
         """Make the formats and what they are made from; one that fails is stored as rows, with its reason."""
-        needed = conversion.with_sources([f for f in self.formats if not self._existing(f)])
+        missing = [fmt for fmt in self._asked if not self._existing(fmt)]
+        needed = conversion.with_sources(missing, bf16_for_f16=bool(self._beyond_f16))
         failed: dict[str, str] = {}
         for fmt in needed:
             self.listen("convert", fmt.name, "")
             try:
-                if fmt.made_from in failed:
-                    raise Error(f"{fmt.made_from}, which it is made from, failed: {failed[fmt.made_from]}")
-                self._convert(fmt)
+                self._make(fmt, failed)
             except Error as error:
                 failed[fmt.name] = str(error)
                 self.listen("failed", fmt.name, str(error))
-                self.measuring.store_failure(fmt, note=str(error))
+                if not self._is_replaced(fmt):
+                    self.measuring.store_failure(fmt, status=getattr(error, "status", "error"), note=str(error))
+        self._say_what_is_replaced()
         if failed and len(failed) == len(needed) and not self.artifacts():
             raise Error(f"no format could be made: {next(iter(failed.values()))}")
         if self._source_artifact and not self._source_was_checked(self._source_artifact):
             self._keep(self._source_artifact)
 
+    def _make(self, fmt: Format, failed: Mapping[str, str]) -> None:
+        source = conversion.source_of(self.checkpoint, fmt, self.folder.artifacts)
+        if source and source.name in failed:
+            raise Error(f"{source.name}, which it is made from, failed: {failed[source.name]}")
+        try:
+            self._convert(fmt)
+        except conversion.Failed as error:
+            if fmt.name == "F16" and error.is_beyond_range:
+                self._convert_instead(reason=str(error))
+            raise
+
     def _convert(self, fmt: Format) -> Artifact:
-        return conversion.convert(
-            self.checkpoint,
-            fmt,
-            folder=self.folder.artifacts,
-            threads=self.threads,
-            progress=self._hear("convert", fmt.name),
-        )
+        hear = self._hear("convert", fmt.name)
+        return conversion.convert(self.checkpoint, fmt, self._workshop, progress=hear)
+
+    def _convert_instead(self, *, reason: str) -> None:
+        """BF16 where F16 cannot hold the weights: what is made from F16 elsewhere is made from it."""
+        self.listen("convert", "BF16", "")
+        hear = self._hear("convert", "BF16")
+        conversion.convert_instead(self.checkpoint, self._workshop, reason=reason, progress=hear)
+
+    @property
+    def _workshop(self) -> conversion.Workshop:
+        limit = self.request.split_max_bytes
+        return conversion.Workshop(folder=self.folder.artifacts, threads=self.threads, split_max_bytes=limit)
+
+    def _is_replaced(self, fmt: Format) -> bool:
+        return fmt.name == "F16" and bool(self._beyond_f16)
+
+    def _say_what_is_replaced(self) -> None:
+        """Rows of an F16 that was asked for and cannot be made; once, however often the run is repeated."""
+        f16, reason = FORMATS["F16"], self._beyond_f16
+        if f16 not in self.formats or not reason:
+            return
+        said = f"{reason}; BF16 was made instead"
+        if not any(row.format == f16.name and row.note == said for row in self.folder.store().rows):
+            self.measuring.store_failure(f16, status="unsupported", note=said)
 
     def artifacts(self) -> list[Artifact]:
         """What is there to be measured: artifacts whose files exist, and the quantised file that they came from."""
@@ -265,8 +316,7 @@ class Run:
         """Take one artifact through the gate; returns it with what was found."""
         self.listen("verify", artifact.format, "")
         findings = gate.check(artifact, among=self.artifacts(), progress=self._hear("verify", artifact.format))
-        if self._origin_failed(artifact):
-            source = FORMATS[artifact.format].made_from
+        if source := self._origin_failed(artifact):
             findings["origin"] = Finding(verdict=FAILED, said=f"{source}, which it is made from, failed its checks")
         checked = with_findings(artifact, findings)
         self._keep(checked)
@@ -276,12 +326,12 @@ class Run:
                 self.listen("failed", artifact.format, note)
         return checked
 
-    def _origin_failed(self, artifact: Artifact) -> bool:
-        source = FORMATS[artifact.format].made_from if artifact.format in FORMATS else ""
-        made = (
-            conversion.recorded(self.checkpoint, FORMATS[source], self.folder.artifacts) if source in FORMATS else None
-        )
-        return made is not None and has_failed(made)
+    def _origin_failed(self, artifact: Artifact) -> str:
+        """The format that the artifact is made from, where that failed its checks."""
+        fmt = FORMATS.get(artifact.format)
+        source = fmt and conversion.source_of(self.checkpoint, fmt, self.folder.artifacts)
+        made = source and conversion.recorded(self.checkpoint, source, self.folder.artifacts)
+        return made.format if made and has_failed(made) else ""
 
     def _keep(self, artifact: Artifact) -> None:
         """Write the manifest; the quantised source's stands in the folder, though its file lies where it lay."""
@@ -358,14 +408,21 @@ class Run:
         self.folder.describe({"prepared": outcome.unwrap()})
         return hashlib.sha256(self.folder.prepared.read_bytes()).hexdigest()[:16]
 
+    def release(self, *, compares: bool) -> None:
+        """Remove formats that nobody asked for and nothing needs any more; `compares` keeps what is compared with."""
+        if self.request.keep_intermediate:
+            return
+        needed = {fmt.name for fmt in self._asked} | {SOURCE}
+        needed |= {artifact.format for artifact in self.references()[:1]} if compares else set()
+        for artifact in self.artifacts():
+            if artifact.format not in needed:
+                conversion.remove_files(artifact)
+                write_manifest(replace(artifact, notes=(*artifact.notes, _SOURCES_ONLY)))
+
     def tidy(self) -> None:
         """Remove what was only needed on the way: the reference's logits, and formats that nobody asked for."""
         shutil.rmtree(self.folder.scratch, ignore_errors=True)
-        asked = {fmt.name for fmt in self.formats}
-        for artifact in self.artifacts():
-            if artifact.format not in asked | {SOURCE} and not self.request.keep_intermediate:
-                conversion.remove_files(artifact)
-                write_manifest(replace(artifact, notes=(*artifact.notes, _SOURCES_ONLY)))
+        self.release(compares=False)
 
     def report(self) -> Report:
         """Build the report from what is stored and write its files."""

@@ -1,19 +1,32 @@
 """Making artifacts: each format from what it is made from, in a child process, and explained by a manifest."""
 
+import glob
 import importlib.metadata
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import __version__, child
-from . import ladder
+from .. import Error, __version__, child
+from . import gguf_split, ladder
 from .architectures import layout, rope
 from .architectures.geometry import geometry
 from .architectures.table import find
-from .artifact import Artifact, digest_of, manifest_path, read_manifest, size_of, write_manifest
+from .artifact import (
+    MANIFEST_SUFFIX,
+    Artifact,
+    digest_of,
+    files_of,
+    is_whole,
+    manifest_path,
+    read_manifest,
+    size_of,
+    write_manifest,
+)
 from .atomic import discard
 from .checkpoint import Checkpoint
+from .floats import BeyondRange
 from .formats import FORMATS, Format
 from .inspection import Contents, inspect_gguf, inspect_onnx
 
@@ -24,62 +37,143 @@ _MAKERS = {  # what writes a format -> the packages that decide the result
     "edgequant.convert.onnx_quantise:quantise_dynamic": ("onnxruntime",),
 }
 
+_BF16 = FORMATS["BF16"]
+STANDS_IN = "stands in for F16: "  # begins a note; the reason follows
+#: a child that hangs must not hang the run; a board that takes a second for half a megabyte must end in its time
+_DEADLINE_SECONDS = 3600.0
+_SLOWEST_BYTES_PER_SECOND = 500_000
 
-def with_sources(formats: Sequence[Format]) -> list[Format]:
-    """The formats with those that they are made from, each after its source."""
+
+class Failed(Error):
+    """A conversion that came to nothing; `status` says how its child ended: "error", "oom", "timeout" or "crash"."""
+
+    def __init__(self, outcome: child.Outcome) -> None:
+        """Take up the child's words."""
+        super().__init__(outcome.note, hint=outcome.hint)
+        self.status = outcome.status
+        self.is_beyond_range = outcome.kind == BeyondRange.__name__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """Where artifacts are made, on how many threads, and how many bytes a GGUF file may have (0: as it comes)."""
+
+    folder: Path
+    threads: int
+    split_max_bytes: int = 0
+
+
+def with_sources(formats: Sequence[Format], *, bf16_for_f16: bool = False) -> list[Format]:
+    """The formats with those that they are made from, each after its source; `bf16_for_f16` where F16 cannot be."""
     wanted: dict[str, Format] = {}
     for fmt in formats:
         if fmt.made_from in FORMATS:
-            wanted.setdefault(fmt.made_from, FORMATS[fmt.made_from])
+            source = _BF16 if bf16_for_f16 and fmt.made_from == "F16" else FORMATS[fmt.made_from]
+            wanted.setdefault(source.name, source)
         wanted[fmt.name] = fmt
     return sorted(wanted.values(), key=lambda fmt: fmt.made_from in FORMATS)
 
 
 def artifact_path(checkpoint: Checkpoint, fmt: Format, folder: Path) -> Path:
-    """Where an artifact lies: NAME-FORMAT.gguf, or a folder NAME-FORMAT for ONNX."""
+    """Where an artifact lies: NAME-FORMAT.gguf, if it is in one file, or a folder NAME-FORMAT for ONNX."""
     return folder / (f"{checkpoint.name}-{fmt.name}" + (".gguf" if fmt.container == "gguf" else ""))
 
 
 def recorded(checkpoint: Checkpoint, fmt: Format, folder: Path) -> Artifact | None:
     """The artifact that was made in `folder` from these weights by these versions, whether or not its files remain."""
-    path = artifact_path(checkpoint, fmt, folder)
-    if not manifest_path(path).exists():
-        return None
-    artifact = read_manifest(path)
-    same = artifact.checkpoint_revision == checkpoint.revision and dict(artifact.made_by) == _made_by(_entry(fmt))
-    return artifact if same else None
+    for path in _described(artifact_path(checkpoint, fmt, folder)):
+        artifact = read_manifest(path)
+        same = artifact.checkpoint_revision == checkpoint.revision and dict(artifact.made_by) == _made_by(_entry(fmt))
+        if same:
+            return artifact
+    return None
 
 
-def existing(checkpoint: Checkpoint, fmt: Format, folder: Path) -> Artifact | None:
-    """The artifact in `folder`, if it was made from these weights by these versions and is still whole."""
+def _described(whole: Path) -> list[Path]:
+    """The file, or the first shard of it, that has a manifest; mostly one or none."""
+    pattern = f"{glob.escape(whole.stem)}-00001-of-[0-9][0-9][0-9][0-9][0-9].gguf{MANIFEST_SUFFIX}"
+    shards = [file.with_name(file.name.removesuffix(MANIFEST_SUFFIX)) for file in sorted(whole.parent.glob(pattern))]
+    return ([whole] if manifest_path(whole).exists() else []) + shards
+
+
+def existing(checkpoint: Checkpoint, fmt: Format, folder: Path, *, split_max_bytes: int = 0) -> Artifact | None:
+    """The artifact in `folder`, if it was made from these weights by these versions, is whole, and cut as asked."""
     artifact = recorded(checkpoint, fmt, folder)
-    if artifact is None or not Path(artifact.path).exists():
+    return artifact if artifact and is_whole(artifact) and _is_cut(artifact, split_max_bytes) else None
+
+
+def _is_cut(artifact: Artifact, split_max_bytes: int) -> bool:
+    """Whether no file is too large; a tensor that is larger than the limit makes one that is all the same."""
+    if artifact.container != "gguf":
+        return True
+    files = files_of(Path(artifact.path))
+    if not split_max_bytes:
+        return len(files) == 1
+    return artifact.split_max_bytes == split_max_bytes or all(f.stat().st_size <= split_max_bytes for f in files)
+
+
+def stand_in(checkpoint: Checkpoint, folder: Path) -> str:
+    """Why BF16 stands in for F16 in this folder; "" where it does not, as far as is known."""
+    bf16 = recorded(checkpoint, _BF16, folder)
+    notes = (note.removeprefix(STANDS_IN) for note in (bf16.notes if bf16 else ()) if note.startswith(STANDS_IN))
+    return next(notes, "")
+
+
+def source_of(checkpoint: Checkpoint, fmt: Format, folder: Path) -> Format | None:
+    """The format that this one is made from here; None where that is the checkpoint."""
+    if fmt.made_from not in FORMATS:
         return None
-    return artifact if artifact.size_bytes == size_of(Path(artifact.path)) else None
+    return _BF16 if fmt.made_from == "F16" and stand_in(checkpoint, folder) else FORMATS[fmt.made_from]
 
 
 def convert(
-    checkpoint: Checkpoint, fmt: Format, *, folder: Path, threads: int, progress: child.Progress | None = None
+    checkpoint: Checkpoint, fmt: Format, workshop: Workshop, *, progress: child.Progress | None = None
 ) -> Artifact:
-    """Make one artifact from the checkpoint, or from its source format, which must be in `folder` already.
+    """Make one artifact from the checkpoint, or from its source format, which must be in the folder already.
 
-    An artifact that is there and still fits is returned as it is. Raises `Error` where the conversion fails; then
+    An artifact that is there and still fits is returned as it is. Raises `Failed` where the conversion fails; then
     nothing is left behind.
     """
-    found = existing(checkpoint, fmt, folder)
+    folder = workshop.folder
+    found = existing(checkpoint, fmt, folder, split_max_bytes=workshop.split_max_bytes)
     if found:
         return found
-    path = artifact_path(checkpoint, fmt, folder)
-    manifest_path(path).unlink(missing_ok=True)
-    entry = _entry(fmt)
-    outcome = child.run(entry, _job(checkpoint, fmt, folder, threads), progress=progress)
+    kept = f"{STANDS_IN}{stand_in(checkpoint, folder)}" if fmt is _BF16 and stand_in(checkpoint, folder) else ""
+    target, entry = artifact_path(checkpoint, fmt, folder), _entry(fmt)
+    job = _job(checkpoint, fmt, workshop)
+    _clear(target)
+    deadline = _DEADLINE_SECONDS + checkpoint.size_bytes / _SLOWEST_BYTES_PER_SECOND
+    outcome = child.run(entry, job, deadline_seconds=deadline, progress=progress)
     if outcome.status != "ok":
-        discard(path)
-    outcome.unwrap()
+        discard(target)
+        _remove(gguf_split.shards_of(target))
+        raise Failed(outcome)
+    path = Path((outcome.value or {}).get("path", target))
     if fmt.container == "onnx":
         _copy_tokenizer(checkpoint, path)
+    elif path != target:
+        target.unlink(missing_ok=True)
+    artifact = _artifact(checkpoint, fmt, workshop, path=path, outcome=outcome)
+    artifact = replace(artifact, notes=(*([kept] if kept else []), *artifact.notes))
+    write_manifest(artifact)
+    return artifact
+
+
+def convert_instead(
+    checkpoint: Checkpoint, workshop: Workshop, *, reason: str, progress: child.Progress | None = None
+) -> Artifact:
+    """Make BF16 where F16 cannot hold the weights; its manifest keeps the reason, for `stand_in`."""
+    made = convert(checkpoint, _BF16, workshop, progress=progress)
+    artifact = replace(made, notes=tuple(dict.fromkeys([f"{STANDS_IN}{reason}", *made.notes])))
+    write_manifest(artifact)
+    return artifact
+
+
+def _artifact(
+    checkpoint: Checkpoint, fmt: Format, workshop: Workshop, *, path: Path, outcome: child.Outcome
+) -> Artifact:
     contents = _contents(fmt, path)
-    artifact = Artifact(
+    return Artifact(
         checkpoint=checkpoint.name,
         checkpoint_revision=checkpoint.revision,
         format=fmt.name,
@@ -90,17 +184,31 @@ def convert(
         true_bits_per_weight=8 * contents.n_bytes / checkpoint.n_parameters,
         tensor_types=contents.tensor_types,
         seconds=outcome.seconds,
-        made_by=_made_by(entry),
-        notes=_notes(checkpoint, fmt),
+        made_by=_made_by(_entry(fmt)),
+        notes=_notes(checkpoint, fmt, workshop.folder),
+        split_max_bytes=workshop.split_max_bytes if fmt.container == "gguf" else 0,
     )
-    write_manifest(artifact)
-    return artifact
 
 
 def remove_files(artifact: Artifact) -> None:
     """Delete an artifact's files; its manifest stays, because measurements refer to it."""
     path = Path(artifact.path)
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        _remove(files_of(path))
+
+
+def _clear(target: Path) -> None:
+    """Remove manifests and shards of what is about to be made; a whole file stays until it is replaced."""
+    for path in _described(target):
+        manifest_path(path).unlink()
+    _remove(gguf_split.shards_of(target))
+
+
+def _remove(files: Sequence[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def _entry(fmt: Format) -> str:
@@ -122,17 +230,29 @@ def _version(package: str) -> str:
         return ""
 
 
-def _job(checkpoint: Checkpoint, fmt: Format, folder: Path, threads: int) -> dict[str, Any]:
-    job: dict[str, Any] = {"target": str(artifact_path(checkpoint, fmt, folder)), "format": fmt.name}
-    if fmt.made_from in FORMATS:
-        job["source"] = str(artifact_path(checkpoint, FORMATS[fmt.made_from], folder))
-        return job | {"ftype": fmt.llama_ftype, "threads": threads}
+def _job(checkpoint: Checkpoint, fmt: Format, workshop: Workshop) -> dict[str, Any]:
+    job: dict[str, Any] = {"target": str(artifact_path(checkpoint, fmt, workshop.folder)), "format": fmt.name}
+    if fmt.container == "gguf":
+        job["split_max_bytes"] = workshop.split_max_bytes
+    source = source_of(checkpoint, fmt, workshop.folder)
+    if source:
+        return job | _quantising(checkpoint, fmt, workshop, source)
     return job | {
         "folder": str(checkpoint.path),
         "source": checkpoint.source,
         "name": checkpoint.name,
         "revision": checkpoint.revision,
     }
+
+
+def _quantising(checkpoint: Checkpoint, fmt: Format, workshop: Workshop, source: Format) -> dict[str, Any]:
+    made = recorded(checkpoint, source, workshop.folder)
+    path = made.path if made else str(artifact_path(checkpoint, source, workshop.folder))
+    job = {"source": path, "ftype": fmt.llama_ftype, "threads": workshop.threads}
+    if source is not _BF16:
+        return job
+    types = ladder.tensor_types(fmt, gguf_shapes(checkpoint), decoder=decoder(checkpoint), source="BF16")
+    return job | {"in_bf16": [name for name, type_name in types.items() if type_name == "BF16"]}
 
 
 def _copy_tokenizer(checkpoint: Checkpoint, path: Path) -> None:
@@ -166,14 +286,16 @@ def decoder(checkpoint: Checkpoint) -> ladder.Decoder:
     )
 
 
-def _notes(checkpoint: Checkpoint, fmt: Format) -> tuple[str, ...]:
-    if fmt.container != "gguf" or fmt.made_from not in FORMATS:
+def _notes(checkpoint: Checkpoint, fmt: Format, folder: Path) -> tuple[str, ...]:
+    source = source_of(checkpoint, fmt, folder)
+    if fmt.container != "gguf" or source is None:
         return ()
+    made = [f"made from BF16: {stand_in(checkpoint, folder)}"] if source is _BF16 else []
     shapes = gguf_shapes(checkpoint)
     fallen = ladder.fell_back(fmt, shapes, decoder=decoder(checkpoint))
     rows = sorted({shape[-1] for name, shape in shapes if name in set(fallen)})
-    if not fallen:
-        return ()
-    lengths = " and ".join(str(length) for length in rows)
-    said = f"{len(fallen)} of {len(shapes)} tensors have rows ({lengths}) that fit no block of its types"
-    return (f"fell back: {said}",)
+    if fallen:
+        lengths = " and ".join(str(length) for length in rows)
+        said = f"{len(fallen)} of {len(shapes)} tensors have rows ({lengths}) that fit no block of its types"
+        made.append(f"fell back: {said}")
+    return tuple(made)

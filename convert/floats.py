@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     Bits = NDArray[np.uint16]
     Floats = NDArray[np.float32]
 
+
+class BeyondRange(Error):
+    """Values that a float type cannot hold."""
+
+
 _LARGEST = {"F32": 3.4028234663852886e38, "F16": 65504.0, "BF16": 3.3895313892515355e38}
 _MAGNITUDE, _SIGN = 0x7FFF, 0x8000  # of bfloat16's bits
 _BF16_INFINITE = 0x7F80
@@ -84,7 +89,10 @@ def _check(values: "NDArray[Any]", dtype: str, name: str, allow_nan: bool) -> No
             hint="such a model answers nothing of use: download the checkpoint again",
         )
     if finite.size and float(np.abs(finite).max()) > _LARGEST[dtype]:
-        raise Error(f"the tensor {name} holds values beyond the range of {dtype}", hint="convert to another float type")
+        raise BeyondRange(
+            f"the tensor {name} holds values beyond the range of {dtype}: it reaches {np.abs(finite).max():.4g}",
+            hint="convert to another float type",
+        )
 
 
 def _rounded(values: "Floats", *, has_nan: bool) -> "Bits":

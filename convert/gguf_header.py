@@ -15,6 +15,8 @@ from .. import Error
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
+ENTRIES_START = 24  # behind magic, version and the numbers of tensors and entries
+ALIGNMENT = 32  # where general.alignment does not say otherwise
 _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 
@@ -27,6 +29,7 @@ class GgufTensor:
     shape: tuple[int, ...]
     type: str  # "Q4_K"
     n_bytes: int
+    offset: int = 0  # of its data, behind `GgufHeader.data_start`
 
     @property
     def n_elements(self) -> int:
@@ -36,10 +39,12 @@ class GgufTensor:
 
 @dataclass(frozen=True, kw_only=True)
 class GgufHeader:
-    """Metadata and tensors of one file."""
+    """Metadata and tensors of one file; where its entries end and its data start, in bytes."""
 
     metadata: Mapping[str, Any]
     tensors: tuple[GgufTensor, ...]
+    entries_end: int = ENTRIES_START
+    data_start: int = 0
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -52,10 +57,14 @@ def read_header(path: Path) -> GgufHeader:
             if version not in _VERSIONS:
                 raise Error(f"{path} is a GGUF file of version {version}; versions 2 and 3 can be read")
             metadata = dict(_read_entry(stream) for _ in range(n_entries))
+            entries_end = stream.tell()
             tensors = tuple(_read_tensor(stream) for _ in range(n_tensors))
         except (struct.error, UnicodeDecodeError, KeyError, OverflowError, MemoryError, RecursionError):
             raise Error(f"{path} is damaged or cut short: its header does not read", hint="download it again") from None
-        return GgufHeader(metadata=metadata, tensors=tensors)
+        stated = metadata.get("general.alignment")
+        alignment = stated if isinstance(stated, int) and stated > 0 else ALIGNMENT
+        data_start = -(-stream.tell() // alignment) * alignment
+        return GgufHeader(metadata=metadata, tensors=tensors, entries_end=entries_end, data_start=data_start)
 
 
 def _read_entry(stream: BinaryIO) -> tuple[str, Any]:
@@ -92,11 +101,12 @@ def _read_tensor(stream: BinaryIO) -> GgufTensor:
 
     name = _read_string(stream)
     shape = [_unpack(stream, "<Q") for _ in range(_unpack(stream, "<I"))]
-    kind, _offset = struct.unpack("<IQ", stream.read(12))
+    kind, offset = struct.unpack("<IQ", stream.read(12))
     try:
         type_ = GGMLQuantizationType(kind)
     except ValueError:
         raise Error(f"the tensor {name} is of type {kind}, which is not known") from None
     block, block_bytes = GGML_QUANT_SIZES[type_]
     shape.reverse()
-    return GgufTensor(name=name, shape=tuple(shape), type=type_.name, n_bytes=prod(shape) // block * block_bytes)
+    n_bytes = prod(shape) // block * block_bytes
+    return GgufTensor(name=name, shape=tuple(shape), type=type_.name, n_bytes=n_bytes, offset=offset)

@@ -5,37 +5,41 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .. import Error, __version__
-from . import ladder, model_card
+from .. import __version__
+from . import gguf_split, ladder, model_card
 from .architectures import metadata, rope
 from .architectures.geometry import Geometry, geometry
 from .architectures.keys import check_config
 from .architectures.layout import PlannedTensor, plan
 from .architectures.table import find
 from .assembly import blocks
-from .atomic import replacing
 from .checkpoint import Checkpoint, open_folder
+from .floats import encode
 from .vocabulary.from_checkpoint import read_vocabulary, write_vocabulary
 from .vocabulary.from_gguf import Vocabulary
 
 if TYPE_CHECKING:
-    import numpy as np
     from gguf import GGUFWriter
-    from numpy.typing import NDArray
 
-_LARGEST = {"F32": 3.4028234663852886e38, "F16": 65504.0, "BF16": 3.3895313892515355e38}
 _QUANTISATION_VERSION = 2  # ggml's GGML_QNT_VERSION: the layout of k-quants since 2023
 _FILE_TYPES = {"F32": "ALL_F32", "F16": "MOSTLY_F16", "BF16": "MOSTLY_BF16"}
 
 
-def write(job: Mapping[str, Any], progress: Callable[[str], None]) -> None:
-    """Convert `job["folder"]` to `job["target"]` in the float format `job["format"]`; nothing is left on failure."""
+def write(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, str]:
+    """Convert `job["folder"]` to `job["target"]` in the float format `job["format"]`; nothing is left on failure.
+
+    With `job["split_max_bytes"]` the file is cut into shards of that size. Returns {"path": the file or first shard};
+    raises `floats.BeyondRange` where the format cannot hold the weights, though another float type may.
+    """
     checkpoint = open_folder(Path(job["folder"]), source=job["source"], name=job["name"], revision=job["revision"])
     check_config(checkpoint)
     tensors = plan(checkpoint)
     vocabulary = read_vocabulary(checkpoint)
-    with replacing(Path(job["target"])) as partial:
-        _write_file(partial, checkpoint, vocabulary, tensors=tensors, dtype=job["format"], progress=progress)
+
+    def make(path: Path) -> None:
+        _write_file(path, checkpoint, vocabulary, tensors=tensors, dtype=job["format"], progress=progress)
+
+    return {"path": str(gguf_split.written(Path(job["target"]), make, limit_bytes=job.get("split_max_bytes", 0)))}
 
 
 def _write_file(
@@ -72,7 +76,7 @@ def _write_file(
         for done, tensor in enumerate(tensors):
             progress(f"{done + 1} of {len(tensors)} tensors")
             for block in blocks(tensor):
-                stream.write(encode(block, _stored_as(tensor, dtype), name=tensor.pieces[0].tensor.name))
+                stream.write(encode(block, _stored_as(tensor, dtype), name=tensor.pieces[0].tensor.name).data)
             _pad(stream, writer.data_alignment)
 
 
@@ -119,20 +123,3 @@ def _declare(writer: "GGUFWriter", tensor: PlannedTensor, dtype: str) -> None:
 
 def _pad(stream: BinaryIO, alignment: int) -> None:
     stream.write(b"\0" * (-stream.tell() % alignment))
-
-
-def encode(rows: "NDArray[np.float32]", dtype: str, *, name: str) -> bytes:
-    """Float32 values as the bytes of F32, F16 or BF16; `Error` for values that the type cannot hold."""
-    import numpy as np
-
-    if not np.isfinite(rows).all():
-        raise Error(f"the tensor {name} holds values that are no finite numbers")
-    if np.abs(rows).max(initial=0.0) > _LARGEST[dtype]:
-        raise Error(f"the tensor {name} holds values beyond the range of {dtype}", hint="convert to another float type")
-    if dtype == "F32":
-        return rows.astype("<f4").tobytes()
-    if dtype == "F16":
-        return rows.astype("<f2").tobytes()
-    bits = np.ascontiguousarray(rows, dtype="<f4").view("<u4")
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16  # to nearest, ties to even
-    return bytes(rounded.astype("<u2").data)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .artifact import files_of
 from .gguf_header import read_header
 from .onnx_header import OnnxHeader
 from .onnx_header import read_header as read_onnx_header
@@ -26,8 +27,9 @@ class Contents:
 
 
 def inspect_gguf(path: Path) -> Contents:
-    """Count the tensors of a GGUF file from its header."""
-    return count((tensor.type, tensor.n_elements, tensor.n_bytes) for tensor in read_header(path).tensors)
+    """Count the tensors of a GGUF file, or of all shards of one, from their headers."""
+    tensors = (tensor for file in files_of(path) for tensor in read_header(file).tensors)
+    return count((tensor.type, tensor.n_elements, tensor.n_bytes) for tensor in tensors)
 
 
 def inspect_onnx(job: Mapping[str, Any]) -> dict[str, Any]:

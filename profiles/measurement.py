@@ -46,7 +46,7 @@ class Measurement:
     unit: str
     samples: tuple[float, ...]
     parameters: Mapping[str, Any]  # threads, context, n_tokens, reference, items, kinds, ...
-    status: str = "ok"  # "ok" | "oom" | "timeout" | "crash" | "unsupported"
+    status: str = "ok"  # "ok" | "error" | "oom" | "timeout" | "crash" | "unsupported"
     note: str = ""
     schema: int = field(default=SCHEMA)
 

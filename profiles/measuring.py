@@ -152,8 +152,11 @@ class Measuring:
             for part, found in findings.items()
         )
 
-    def store_failure(self, fmt: Format, *, note: str) -> None:
-        """Store that a format could not be made: a failed row for every metric, so that nothing is blank."""
+    def store_failure(self, fmt: Format, *, status: str, note: str) -> None:
+        """Store that a format could not be made, and how that ended: a row for every metric, so that nothing is blank.
+
+        `status` is that of an `Outcome`, or "unsupported" for what cannot be made at all.
+        """
         facts = host.facts()
         self.store.append(
             self._row(
@@ -164,7 +167,7 @@ class Measuring:
                 host=facts,
                 samples=(),
                 parameters={},
-                status="crash",
+                status=status,
                 note=note,
             )
             for metric in METRICS

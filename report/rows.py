@@ -22,8 +22,9 @@ MEDIANS = (
 )
 #: metrics that compare with the reference named in parameters["reference"]
 AGAINST_REFERENCE = ("kl_divergence", "same_top_token")
-#: what a status is called in front of people; the first three are failures, the others absences
+#: what a status is called in front of people; the first four are failures, the others absences
 STATUSES = {
+    "error": "failed",
     "crash": "crashed",
     "oom": "out of memory",
     "timeout": "timed out",
@@ -31,11 +32,13 @@ STATUSES = {
     "stale": "outdated",
     "missing": "not measured",
 }
-FAILURES = ("crash", "oom", "timeout")
+FAILURES = ("error", "crash", "oom", "timeout")
 #: codes of marks that keep a format from being picked at all
 BARS = ("failed gate", "not eligible")
 #: what a mark means where whoever made it gave a code alone
 MEANINGS = {
+    "stands in for F16": "float16 cannot hold all weights, so bfloat16 takes its place",
+    "made from BF16": "float16 cannot hold all weights, so it was quantised from bfloat16",
     "fell back": "some tensors could not take the format's own types and took larger ones",
     "quality not transferable": "the weights lie on this format's own grid, so its losses look smaller than they are",
     "retried without repacked kernels": "measured without llama.cpp's repacked kernels",

@@ -41,7 +41,7 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def make(checkpoint: Checkpoint, name: str, folder: Path) -> Artifact:
-    return conversion.convert(checkpoint, find(name), folder=folder, threads=1)
+    return conversion.convert(checkpoint, find(name), conversion.Workshop(folder=folder, threads=1))
 
 
 def test_sources_come_first() -> None:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 import small_checkpoint
 from edgequant import Error
-from edgequant.convert import gguf_write
-from edgequant.convert.architectures import geometry
+from edgequant.convert import floats, gguf_write
+from edgequant.convert.architectures import rope
+from edgequant.convert.architectures.geometry import geometry
 from edgequant.convert.checkpoint import open_folder
 from edgequant.convert.gguf_header import GgufHeader, read_header
 
@@ -24,7 +25,7 @@ LARGEST_BF16 = (2 - 2**-7) * 2.0**127
 
 
 def encode(values: Any, dtype: str) -> NDArray[Any]:
-    data = gguf_write.encode(np.asarray(values, dtype=np.float32), dtype, name="t")
+    data = floats.encode(np.asarray(values, dtype=np.float32), dtype, name="t")
     return np.frombuffer(data, dtype=NUMPY[dtype])
 
 
@@ -194,15 +195,15 @@ print(json.dumps([p / s for p, s in zip(plain, scaled.tolist())]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     config = small_checkpoint.config(rope_theta=theta, head_dim=head_dim, rope_scaling=scaling)
-    factors = gguf_write._rope_factors(geometry(open_folder(small_checkpoint.write(tmp_path / "m", config=config))))
-    assert factors is not None
+    model = geometry(open_folder(small_checkpoint.write(tmp_path / "m", config=config)))
+    (factors,) = rope.tensors(model).values()
     np.testing.assert_allclose(factors, json.loads(done.stdout), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("scaling", "said"),
     [
-        ({"rope_type": "yarn", "factor": 4.0}, "'yarn' is not supported"),
+        ({"rope_type": "longrope", "factor": 4.0}, "'longrope' is not supported"),
         ({"type": "dynamic", "factor": 2.0}, "'dynamic' is not supported"),
         ({"rope_type": "linear"}, "has no number factor"),
         ({**LLAMA3, "low_freq_factor": None}, "has no number low_freq_factor"),

@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("measuring")
     checkpoint = open_folder(small_checkpoint.write(folder / "m"))
     for name in ("F32", "F16", "Q8_0"):
-        conversion.convert(checkpoint, FORMATS[name], folder=folder, threads=1)
+        conversion.convert(checkpoint, FORMATS[name], conversion.Workshop(folder=folder, threads=1))
     (folder / "text.txt").write_text("the cat sat on the mat, and the dog ran to the house. " * 20)
     (folder / "tasks.jsonl").write_text(TASKS)
     job = {"folder": str(folder / "m"), "text": str(folder / "text.txt"), "tasks": [str(folder / "tasks.jsonl")]}

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+import small_checkpoint
 from edgequant import Error
 from edgequant.convert import conversion, formats, ladder
-from edgequant.convert.architectures import Geometry
+from edgequant.convert.architectures.geometry import Geometry
 from edgequant.convert.checkpoint import Checkpoint, open_folder
 from edgequant.profiles import device, footprint, plan
 
@@ -143,7 +144,7 @@ def test_onnx_writes_a_tied_embedding_twice() -> None:
 
 
 def write_checkpoint(folder: Path, *, tied: bool = True) -> Checkpoint:
-    """A Llama of random weights: 4 layers, hidden 256, inner 512, a byte-level tokenizer of 640 tokens."""
+    """A Llama of random weights: 4 layers, hidden 256, inner 512, and more rows than its tokenizer has tokens."""
     import numpy as np
 
     hidden, inner, kv, vocabulary, n_layers = 256, 512, 128, 704, 4
@@ -182,43 +183,15 @@ def write_checkpoint(folder: Path, *, tied: bool = True) -> Checkpoint:
     text = json.dumps(header).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
     (folder / "config.json").write_text(json.dumps(config))
-    write_tokenizer(folder)
+    small_checkpoint.write_tokenizer(folder)
     return open_folder(folder)
-
-
-def write_tokenizer(folder: Path) -> None:
-    letters = [chr(c) for c in range(33, 127)]
-    pairs = [f"{a} {b}" for a in letters[:26] for b in letters[:21]]
-    tokens = [*letters, *(pair.replace(" ", "") for pair in pairs)]
-    tokenizer = {
-        "version": "1.0",
-        "added_tokens": [
-            {
-                "id": len(tokens),
-                "content": "<|end|>",
-                "special": True,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-            },
-        ],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-        "post_processor": None,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
-        "model": {"type": "BPE", "vocab": {t: i for i, t in enumerate(tokens)}, "merges": pairs},
-    }
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|end|>", "chat_template": template}))
 
 
 def assert_sizes(checkpoint: Checkpoint, names: list[str], folder: Path, *, within: float) -> None:
     chosen = [formats.find(name) for name in names]
     planned = plan.plan(checkpoint, chosen, device.load("rpi5-8gb"), context=512)
     for fmt, prediction in zip(chosen, planned.formats, strict=True):
-        artifact = conversion.convert(checkpoint, fmt, folder=folder, threads=1)
+        artifact = conversion.convert(checkpoint, fmt, conversion.Workshop(folder=folder, threads=1))
         assert prediction.size_bytes == pytest.approx(artifact.size_bytes, rel=within), fmt.name
         assert prediction.bits_per_weight == pytest.approx(artifact.true_bits_per_weight, rel=0.01), fmt.name
 
