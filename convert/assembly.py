@@ -18,7 +18,7 @@ BLOCK_BYTES = 8 * 2**20  # of float32; the larger the more memory, the smaller t
 def blocks(planned: PlannedTensor) -> Iterator["Floats"]:
     """The tensor's values in float32, as blocks of whole rows [rows, row length], in the file's order."""
     if planned.op == "transposed":
-        yield from (_whole(piece).T for piece in planned.pieces)
+        yield from (_chosen(_whole(piece), planned).T for piece in planned.pieces)
         return
     multiple = planned.head_rows if planned.op == "rotary" else 1
     for piece in planned.pieces:
@@ -26,11 +26,18 @@ def blocks(planned: PlannedTensor) -> Iterator["Floats"]:
             yield _changed(block, planned)
 
 
+def _chosen(block: "Floats", planned: PlannedTensor) -> "Floats":
+    import numpy as np
+
+    if not planned.columns:
+        return block
+    return np.concatenate([block[:, first : first + n] for first, n in planned.columns], axis=1)
+
+
 def _changed(block: "Floats", planned: PlannedTensor) -> "Floats":
     import numpy as np
 
-    if planned.columns:
-        block = np.concatenate([block[:, first : first + n] for first, n in planned.columns], axis=1)
+    block = _chosen(block, planned)
     if planned.op == "rotary":
         return interleave_rotary(block, planned.head_rows)
     if planned.op == "minus_exp":
@@ -40,11 +47,11 @@ def _changed(block: "Floats", planned: PlannedTensor) -> "Floats":
 
 def _blocks_of(piece: Piece, *, multiple_of: int) -> Iterator["Floats"]:
     row_length = piece.tensor.n_elements // n_rows_of(piece.tensor)
-    fitting = BLOCK_BYTES // (4 * row_length)
+    fitting = BLOCK_BYTES // (4 * row_length * piece.step)
     at_once = max(1, fitting // multiple_of) * multiple_of
-    end = piece.first_row + piece.n_rows
-    for first in range(piece.first_row, end, at_once):
-        yield read_rows(piece.tensor, first, min(at_once, end - first))
+    for done in range(0, piece.n_rows, at_once):
+        first, n_rows = piece.first_row + done * piece.step, min(at_once, piece.n_rows - done)
+        yield read_rows(piece.tensor, first, (n_rows - 1) * piece.step + 1)[:: piece.step]
 
 
 def _whole(piece: Piece) -> "Floats":

@@ -78,6 +78,13 @@ _LONGROPE = {
     "long_factor": [1.0 + 0.3 * n for n in range(8)],
     "short_factor": [1.0 + 0.1 * n for n in range(8)],
 }
+_GPT_OSS = LLAMA | {
+    "head_dim": 32,
+    "num_local_experts": 5,
+    "sliding_window": _WINDOW,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "rope_scaling": None,
+}
 _FALCON = {
     "vocab_size": _VOCABULARY,
     "hidden_size": 64,
@@ -269,6 +276,8 @@ DECODERS: dict[str, Decoder] = {
     "qwen35-vision": Decoder(
         kind="Qwen3_5ForConditionalGeneration", config={"text_config": _QWEN35, "vision_config": _VISION}, since=5,
     ),
+    "gpt-oss": _d("GptOss", _GPT_OSS, num_experts_per_tok=2, perturbed=_SWAPPED | {"intermediate_size": 95}),
+    "gpt-oss-all": _d("GptOss", _GPT_OSS, num_experts_per_tok=5, tie_word_embeddings=True, rope_scaling=YARN),
     "falcon": _d("Falcon", _FALCON, multi_query=True, new_decoder_architecture=False, gelu=True),
     "falcon-mha": _d("Falcon", _FALCON, multi_query=False, new_decoder_architecture=False, gelu=True),
     "falcon-40b": _d("Falcon", _FALCON, new_decoder_architecture=True, num_kv_heads=2, gelu=True),

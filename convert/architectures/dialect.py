@@ -64,6 +64,6 @@ def _spread_rope(flat: dict[str, Any], parameters: Any) -> None:
             flat[key] = rest[key]
         rest.pop(key, None)
     if rest.get("rope_type", "default") == "default":
-        flat.pop("rope_scaling", None)
+        flat["rope_scaling"] = None
     else:
         flat["rope_scaling"] = rest

@@ -91,3 +91,12 @@ def rope_sections(config: Config) -> str:
         if len(sections) != 3 or sector >= 3 * sections[sector % 3]:
             return f"mrope_section = {sections!r}"
     return ""
+
+
+def gpt_oss_window(config: Config) -> str:
+    """GPT-OSS's graph always slides; what scales its positions has to be said, transformers' default is its 120B's."""
+    if not config.get("sliding_window", 128):
+        return f"sliding_window = {config['sliding_window']!r}"
+    if "sliding_attention" not in (config.get("layer_types") or ("sliding_attention",)):
+        return f"layer_types = {config['layer_types']!r}"
+    return "" if "rope_scaling" in config else "a configuration without rope_scaling"

@@ -118,7 +118,7 @@ def _geometry(config: Config, row: Architecture) -> Geometry:
 _DERIVED = {
     "n_kv_heads": lambda v: v["n_heads"],
     "head_dim": lambda v: v["hidden"] // v["n_heads"],
-    "intermediate": lambda v: 4 * v["hidden"],
+    "intermediate": lambda v: v.get("expert_intermediate") or 4 * v["hidden"],
     "n_norms": lambda v: 2 if v.get("grouped") else 1,
 }
 

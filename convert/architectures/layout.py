@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from ... import Error
@@ -21,11 +21,12 @@ _BUFFERS = (".rotary_emb.inv_freq",)  # saved by older versions of transformers
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """`n_rows` rows of one tensor of the checkpoint, from `first_row` on; a vector has one element a row."""
+    """`n_rows` rows of one tensor of the checkpoint, each `step`th from `first_row` on; a vector's are its elements."""
 
     tensor: TensorInfo
     first_row: int
     n_rows: int
+    step: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ def plan(checkpoint: Checkpoint) -> list[PlannedTensor]:
             continue
         sources = _sources(name, layer, model)
         used.update(sources)
-        planned.append(_planned(checkpoint, found, sources, rule, layer, model=model, lengths=lengths))
+        planned += _planned(checkpoint, found, sources, rule, layer, model=model, lengths=lengths)
     if row.writes_head and model.tied:
         embedding = next(tensor for tensor in planned if tensor.name == "token_embd.weight")
         planned.append(PlannedTensor(name=_HEAD, shape=embedding.shape, pieces=embedding.pieces))
@@ -153,13 +154,17 @@ def _planned(
     *,
     model: Geometry,
     lengths: Mapping[str, int],
-) -> PlannedTensor:
+) -> list[PlannedTensor]:
     shape = tuple(lengths[word] for word in rule.shape.split())
     expected = shape[1:] if len(sources) > 1 or "{" in rule.gguf.replace("{l}", "") else shape
     expected = expected if len(sources) == 1 and len(expected) == len(shape) else shape[1:]
-    words = rule.op.split()
+    names, words = rule.gguf.replace("{l}", str(layer)).split(), rule.op.split()
+    if len(names) > 1:
+        expected = (expected[0], len(names) * expected[1], *expected[2:])
+    if "transposed" in words and any(name in found and found[name].dtype == "MXFP4" for name in sources):
+        words.remove("transposed")  # stored rows first, unlike the same tensor unquantised
     if "transposed" in words:
-        expected = tuple(reversed(expected))
+        expected = (*expected[:-2], expected[-1], expected[-2])
     pieces: list[Piece] = []
     for source in sources:
         if source not in found:
@@ -171,14 +176,23 @@ def _planned(
                 f"but config.json makes it {list(expected)}"
             )
         pieces += _pieces(tensor, words, model)
-    return PlannedTensor(
-        name=rule.gguf.replace("{l}", str(layer)),
+    whole = PlannedTensor(
+        name=names[0],
         shape=shape,
         pieces=tuple(pieces),
         op=next((word for word in words if word in VALUE_OPS), ""),
         head_rows=model.head_dim,
         columns=tuple(_tiled(model, shape[-1])) if "tiled_columns" in words else (),
     )
+    return [whole] if len(names) == 1 else [_in_turn(whole, name, n, len(names)) for n, name in enumerate(names)]
+
+
+def _in_turn(whole: PlannedTensor, name: str, turn: int, of: int) -> PlannedTensor:
+    """Every `of`th row, of a transposed tensor and of a bias every `of`th column, from the `turn`th on."""
+    if whole.op == "transposed" or len(whole.shape) == 2:
+        return replace(whole, name=name, columns=tuple((turn + of * n, 1) for n in range(whole.shape[1])))
+    pieces = (replace(p, first_row=p.first_row + turn, n_rows=p.n_rows // of, step=of) for p in whole.pieces)
+    return replace(whole, name=name, pieces=tuple(pieces))
 
 
 def _same(found: Shape, expected: Shape) -> bool:
@@ -193,6 +207,8 @@ def _pieces(tensor: TensorInfo, words: Sequence[str], model: Geometry) -> list[P
         runs = _by_group(model)
     elif "by_head" in words or ("by_head_unless_shared" in words and not model.multi_query):
         runs = _by_head(model)
+    elif "transposed" in words and len(tensor.shape) == 3:
+        runs = [(matrix * tensor.shape[1], tensor.shape[1]) for matrix in range(tensor.shape[0])]
     elif "tiled" in words:
         runs = _tiled(model, n_rows)
     elif "tiled_tail" in words:

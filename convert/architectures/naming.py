@@ -376,3 +376,27 @@ def _falcon() -> Mapping[str, Tensor]:
 
 
 FALCON = _falcon()
+#: the experts are one tensor for each matrix, gate's and up's rows in turn
+GPT_OSS = {
+    **without(PLAIN, "mlp.", "post_attention_layernorm"),
+    **QKV_BIASES,
+    **layers(
+        """
+        self_attn.o_proj.bias           | attn_output.bias           | hidden
+        self_attn.sinks                 | attn_sinks.weight          | heads
+        post_attention_layernorm.weight | post_attention_norm.weight | hidden
+        mlp.router.weight               | ffn_gate_inp.weight        | experts hidden
+        mlp.router.bias                 | ffn_gate_inp.bias          | experts
+        mlp.experts.down_proj           | ffn_down_exps.weight       | experts hidden expert_intermediate | transposed
+        mlp.experts.down_proj_bias      | ffn_down_exps.bias         | experts hidden
+        """
+    ),
+    "model.layers.{l}.mlp.experts.gate_up_proj": Tensor(
+        gguf="blk.{l}.ffn_gate_exps.weight blk.{l}.ffn_up_exps.weight",
+        shape="experts expert_intermediate hidden",
+        op="transposed",
+    ),
+    "model.layers.{l}.mlp.experts.gate_up_proj_bias": Tensor(
+        gguf="blk.{l}.ffn_gate_exps.bias blk.{l}.ffn_up_exps.bias", shape="experts expert_intermediate"
+    ),
+}

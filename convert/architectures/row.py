@@ -16,13 +16,13 @@ def words(text: str) -> frozenset[str]:
 class Tensor:
     """Where one tensor of the checkpoint goes in a GGUF file.
 
-    `shape` names sizes of `layout.sizes`, rows first, as the file has them. `op` is what is done on the way:
-    "rotary" orders each head's rows as neighbours (llama.cpp rotates pairs, transformers halves), "plus_one" adds one
-    (Gemma's norms multiply by 1 + weight), "transposed" swaps rows and columns (GPT-2's Conv1D), "by_head" takes
-    [q, k, v] of each head apart, "by_group" [q ..., k, v] of each group of heads, so that all q come first; "tiled"
-    takes linear attention's value heads from the order of their key heads to every key head's first, second, ... in
-    turn, "tiled_tail" does so behind its q and k, "tiled_columns" along the rows; "minus_exp" is -exp(x). Two words
-    may stand together, one for the rows and one for the values.
+    `gguf` may be several names: rows go to them in turn. `shape` names sizes of `layout.sizes`, rows first, as the file
+    has them. `op` is what is done on the way: "rotary" orders each head's rows as neighbours (llama.cpp rotates pairs,
+    transformers halves), "plus_one" adds one (Gemma's norms multiply by 1 + weight), "transposed" swaps rows and
+    columns (GPT-2's Conv1D), "by_head" takes [q, k, v] of each head apart, "by_group" [q ..., k, v] of each group of
+    heads, so that all q come first; "tiled" takes linear attention's value heads from the order of their key heads to
+    every key head's first, second, ... in turn, "tiled_tail" does so behind its q and k, "tiled_columns" along the
+    rows; "minus_exp" is -exp(x). Two words may stand together, one for the rows and one for the values.
     `when` is the flag of `Geometry` without which the tensor is not there, one for all layers or one a layer; "!"
     before it turns that round.
     """
