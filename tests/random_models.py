@@ -24,11 +24,18 @@ def main() -> None:
         classes = {name: getattr(transformers, name).config_class for name in job["defaults"]}
         sys.stdout.write(json.dumps({name: config().to_dict() for name, config in classes.items()}, default=str))
         return
+    if "configs" in job:
+        rows = [(name, getattr(transformers, row["class"]), row["config"]) for name, row in job["configs"].items()]
+        made = {
+            name: model_class.config_class(**_in_its_words(config)).to_diff_dict() for name, model_class, config in rows
+        }
+        sys.stdout.write(json.dumps(made))
+        return
     torch.set_num_threads(1)
     for name, row in job["models"].items():
         torch.manual_seed(job["seed"])
         model_class = getattr(transformers, row["class"])
-        config = model_class.config_class(**row["config"], attn_implementation="eager")
+        config = model_class.config_class(**_in_its_words(row["config"]), attn_implementation="eager")
         model = _without_initialisation(model_class, config).eval()
         for parameter_name, parameter in model.named_parameters():
             _fill(parameter, centre=_centre(parameter_name, row["class"]))
@@ -37,6 +44,16 @@ def main() -> None:
         with torch.inference_mode():
             logits = model(torch.tensor([job["tokens"]])).logits[0]
         np.save(folder.with_suffix(".npy"), logits.numpy())
+
+
+def _in_its_words(config: dict[str, Any]) -> dict[str, Any]:
+    """transformers 5 takes the older keys, but "no scaling" for nothing said."""
+    import transformers
+
+    if "rope_scaling" not in config or config["rope_scaling"] or transformers.__version__ < "5":
+        return config
+    kept = {key: value for key, value in config.items() if key not in ("rope_scaling", "rope_theta")}
+    return kept | {"rope_parameters": {"rope_type": "default", "rope_theta": config["rope_theta"]}}
 
 
 def _without_initialisation(model_class: Any, config: Any) -> Any:

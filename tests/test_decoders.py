@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import dialects
 import small_checkpoint
 from decoders import COMPARED, DECODERS, LEFT_OUT, TOKENS, TRANSFORMERS, Decoder
 from edgequant import Error, child
@@ -123,6 +125,17 @@ def test_the_models_differ_in_what_they_are_made_for(made: Path) -> None:
         assert np.abs(logits[a] - logits[b]).max() > 0.1, (a, b)
 
 
+@pytest.mark.parametrize("name", list(DECODERS))
+def test_both_dialects_of_the_configuration_make_the_same_file(made: Path, tmp_path: Path, name: str) -> None:
+    folder, kind = shutil.copytree(made / name, tmp_path / name), DECODERS[name].kind
+    here = small_checkpoint.read_json(folder / "config.json")
+    there = dialects.as_transformers_5(here, kind) if TRANSFORMERS < 5 else dialects.as_transformers_4(here, kind)
+    assert here != there or not ARCHITECTURES[kind].rope
+    small_checkpoint.write_json(folder / "config.json", there)
+    ours, theirs = convert(made / name, tmp_path / "here.gguf"), convert(folder, tmp_path / "there.gguf")
+    assert filecmp.cmp(ours, theirs, shallow=False)
+
+
 # -- a wrong key
 
 
@@ -173,7 +186,8 @@ def keys_seen(name: str, made: Path, scratch: Path) -> set[str]:
     shutil.copytree(made / name, folder)
     seen: set[str] = set()
     files: dict[Path, tuple[str, Path]] = {}
-    for key, config in wrong_configurations(DECODERS[name], small_checkpoint.read_json(folder / "config.json")):
+    there = dialects.as_transformers_4(small_checkpoint.read_json(folder / "config.json"), DECODERS[name].kind)
+    for key, config in wrong_configurations(DECODERS[name], there):
         small_checkpoint.write_json(folder / "config.json", config)
         try:
             path = convert(folder, scratch / f"{name}-{key}.gguf")
