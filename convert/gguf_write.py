@@ -15,6 +15,7 @@ from .architectures.table import find
 from .assembly import blocks
 from .checkpoint import Checkpoint, open_folder
 from .floats import encode
+from .quick_arrays import quick_writer
 from .vocabulary.from_checkpoint import read_vocabulary, write_vocabulary
 from .vocabulary.from_gguf import Vocabulary
 
@@ -51,10 +52,8 @@ def _write_file(
     dtype: str,
     progress: Callable[[str], None],
 ) -> None:
-    from gguf import GGUFWriter
-
     model = geometry(checkpoint)
-    writer = GGUFWriter(path, find(checkpoint).gguf)
+    writer = quick_writer(path, find(checkpoint).gguf)
     _add_metadata(writer, checkpoint, model, dtype)
     write_vocabulary(vocabulary, writer, n_tokens=model.vocabulary)
     constants = rope.tensors(model)
