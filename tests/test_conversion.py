@@ -6,14 +6,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf
+import ml_dtypes
+import numpy as np
 import pytest
 
 import small_checkpoint
 from edgequant import Error, __version__, child
-from edgequant.convert import conversion
-from edgequant.convert.artifact import Artifact, digest_of, manifest_path, read_manifest, size_of, write_manifest
+from edgequant.convert import conversion, ladder
+from edgequant.convert.artifact import (
+    Artifact,
+    digest_of,
+    files_of,
+    manifest_path,
+    read_manifest,
+    size_of,
+    write_manifest,
+)
 from edgequant.convert.atomic import discard, partial_of, replacing, write_text
 from edgequant.convert.checkpoint import Checkpoint, open_folder
+from edgequant.convert.conversion import Workshop
 from edgequant.convert.formats import FORMATS, find
 from edgequant.convert.gguf_header import read_header
 from edgequant.convert.source import open_source
@@ -41,7 +53,7 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def make(checkpoint: Checkpoint, name: str, folder: Path) -> Artifact:
-    return conversion.convert(checkpoint, find(name), conversion.Workshop(folder=folder, threads=1))
+    return conversion.convert(checkpoint, find(name), Workshop(folder=folder, threads=1))
 
 
 def test_sources_come_first() -> None:
@@ -122,7 +134,7 @@ def test_nothing_is_left_of_a_maker_that_was_killed(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setattr(conversion, "_entry", lambda fmt: "victims:checks_disk")
+    monkeypatch.setattr(conversion, "_entry", lambda *_: "victims:checks_disk")
     monkeypatch.setitem(conversion._MAKERS, "victims:checks_disk", ())
     with pytest.raises(Error, match="killed by the system"):
         make(checkpoint, "F16", tmp_path / "out")
@@ -251,3 +263,107 @@ def test_manifests_are_json(checkpoint: Checkpoint, tmp_path: Path) -> None:
     artifact = make(checkpoint, "F16", tmp_path)
     values = json.loads(manifest_path(Path(artifact.path)).read_text())
     assert values["path"] == "model-F16.gguf" and values["seconds"] > 0 and values["notes"] == []
+
+
+# -- weights that F16 cannot hold
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Checkpoint:
+    """A checkpoint with 1e5 in a matrix whose rows of 48 fit no block, which llama.cpp would put into F16."""
+    weights = small_checkpoint.tensors()
+    weights["model.layers.1.mlp.down_proj.weight"][3, 5] = 1e5
+    return open_folder(small_checkpoint.write(tmp_path / "large", tensors=weights, dtype="BF16"))
+
+
+REASON = "model.layers.1.mlp.down_proj.weight holds values beyond the range of F16: it reaches 9.994e+04"
+
+
+def test_bf16_stands_in_for_f16(large: Checkpoint, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(conversion.Failed, match="beyond the range of F16") as caught:
+        make(large, "F16", out)
+    assert caught.value.is_beyond_range and list(out.iterdir()) == []
+    assert conversion.stand_in(large, out) == "" and conversion.source_of(large, Q8_0, out) == F16
+    made = conversion.convert_instead(large, Workshop(folder=out, threads=1), reason=REASON)
+    assert made.format == "BF16" and made.notes == (f"stands in for F16: {REASON}",)
+    assert conversion.stand_in(large, out) == REASON
+    assert [conversion.source_of(large, fmt, out) for fmt in (Q8_0, FORMATS["BF16"])] == [FORMATS["BF16"], None]
+    Path(made.path).unlink()
+    assert make(large, "BF16", out).notes == made.notes  # made again later, it still knows why
+
+
+@pytest.mark.parametrize("split", [0, 24_000])
+def test_what_is_quantised_from_bf16_is_never_clipped(large: Checkpoint, tmp_path: Path, split: int) -> None:
+    workshop = Workshop(folder=tmp_path, threads=1, split_max_bytes=split)
+    conversion.convert_instead(large, workshop, reason=REASON)
+    for name in ("Q8_0", "Q4_K_M", "Q2_K"):
+        made = conversion.convert(large, find(name), workshop)
+        assert made.notes[0] == f"made from BF16: {REASON}" and "F16" not in made.tensor_types
+        tensors = {t.name: t for file in files_of(Path(made.path)) for t in gguf.GGUFReader(file).tensors}
+        down = tensors["blk.1.ffn_down.weight"]
+        assert down.tensor_type.name == "BF16"
+        expected = small_checkpoint.tensors()["model.layers.1.mlp.down_proj.weight"]
+        expected[3, 5] = 1e5
+        np.testing.assert_array_equal(down.data.view(ml_dtypes.bfloat16), expected.astype(ml_dtypes.bfloat16))
+        types = ladder.tensor_types(
+            find(name), conversion.gguf_shapes(large), decoder=conversion.decoder(large), source="BF16"
+        )
+        assert types == {name: tensor.tensor_type.name for name, tensor in tensors.items()}
+
+
+def test_small_weights_are_rounded_as_numpy_and_so_llama_cpp_s_converter_rounds_them(tmp_path: Path) -> None:
+    """Below 2**-14 float16 has fewer digits, below 2**-25 none: no better and no worse than the usual converter."""
+    weights = small_checkpoint.tensors()
+    down = weights["model.layers.1.mlp.down_proj.weight"]
+    down[:] = 2.0 ** np.linspace(-30, -12, down.size, dtype=np.float32).reshape(down.shape)
+    checkpoint = open_folder(small_checkpoint.write(tmp_path / "m", tensors=weights, dtype="BF16"))
+    file = make(checkpoint, "F16", tmp_path / "out").path
+    ours = next(t for t in gguf.GGUFReader(file).tensors if t.name == "blk.1.ffn_down.weight")
+    theirs = down.astype(ml_dtypes.bfloat16).astype(np.float32).astype(np.float16)
+    assert (theirs == 0).any() and ((theirs > 0) & (theirs < 2.0**-14)).any()
+    np.testing.assert_array_equal(ours.data, theirs)
+
+
+# -- how a conversion ends
+
+
+@pytest.mark.parametrize(
+    ("entry", "status", "said"),
+    [
+        ("victims:checks_disk", "oom", "killed by the system"),
+        ("victims:fails", "error", "cannot quantise"),
+        ("victims:hangs", "timeout", "did not finish in its time"),
+    ],
+)
+def test_a_failure_keeps_its_status(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str, status: str, said: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    if status != "error":
+        monkeypatch.setattr(conversion, "_entry", lambda *_: entry)
+        monkeypatch.setitem(conversion._MAKERS, entry, ())
+    if status == "timeout":
+        monkeypatch.setattr(conversion, "_DEADLINE_SECONDS", 0.2)
+    with pytest.raises(conversion.Failed, match=said) as caught:
+        make(checkpoint, "Q8_0", tmp_path / "out")
+    assert caught.value.status == status and not caught.value.is_beyond_range
+
+
+def test_the_deadline_grows_with_the_checkpoint(checkpoint: Checkpoint, tmp_path: Path, entries: list[str]) -> None:
+    given: list[float] = []
+
+    def note(entry: str, job: Any, *, deadline_seconds: float, progress: Any) -> child.Outcome:
+        given.append(deadline_seconds)
+        return child.Outcome(status="crash", note="died")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child, "run", note)
+        for factor in (1, 10**6):
+            big = replace(
+                checkpoint,
+                tensors={name: replace(t, n_bytes=factor * t.n_bytes) for name, t in checkpoint.tensors.items()},
+            )
+            with pytest.raises(conversion.Failed, match="died"):
+                make(big, "F16", tmp_path / "out")
+    assert 3600 <= given[0] < 3601 and given[1] - 3600 == pytest.approx(1e6 * (given[0] - 3600))

@@ -159,7 +159,7 @@ def test_nothing_is_left_of_a_full_disk(
 def test_nothing_is_left_of_a_child_that_dies(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
 ) -> None:
-    monkeypatch.setattr(conversion, "_entry", lambda fmt: f"dying_writers:{entry}")
+    monkeypatch.setattr(conversion, "_entry", lambda *_: f"dying_writers:{entry}")
     monkeypatch.setitem(conversion._MAKERS, f"dying_writers:{entry}", ())
     with pytest.raises(Error, match="killed by the system"):
         make(checkpoint, "F16", tmp_path / "out", LIMIT)
