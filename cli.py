@@ -82,8 +82,10 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Error as error:
+            from edgequant.report.terminal import printable  # names from a stranger's file may hold escapes
+
             hint = f" ({error.hint})" if error.hint else ""
-            click.echo(f"edgequant: {error}{hint}", err=True)
+            click.echo(printable(f"edgequant: {error}{hint}"), err=True)
             ctx.exit(1)
         except OSError as error:  # a full disk, a file that may not be read
             click.echo(f"edgequant: {error.strerror or error}: {error.filename or 'no file named'}", err=True)
@@ -123,7 +125,14 @@ tasks_option = click.option(
 no_verify_option = click.option(
     "--no-verify", is_flag=True, help="Do not check artifacts against the checkpoint; the report says so."
 )
+converter_option = click.option(
+    "--converter",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="A checkout of llama.cpp, whose own converter then takes what ours refuses.",
+)
 making_options = _shared(
+    converter_option,
     no_verify_option,
     click.option("--keep-intermediate", is_flag=True, help="Keep formats that were only made to make others."),
     click.option(
@@ -170,7 +179,7 @@ def run(progress: Progress, /, as_json: bool, **options: Any) -> None:
 
 @main.command()
 @model_argument
-@_shared(device_option, formats_option, context_option)
+@_shared(device_option, formats_option, context_option, converter_option)
 @json_option
 def plan(as_json: bool, **options: Any) -> None:
     """Predict size, memory and fit of each format of MODEL, before anything is converted."""
@@ -320,6 +329,7 @@ def _request(
     no_verify: bool = False,
     keep_intermediate: bool = False,
     split_max_bytes: int = 0,
+    converter: Path | None = None,
 ) -> "Request":
     from edgequant.convert.formats import DEFAULT_FORMATS
     from edgequant.pipeline import Request
@@ -336,6 +346,7 @@ def _request(
         verify=not no_verify,
         keep_intermediate=keep_intermediate,
         split_max_bytes=split_max_bytes,
+        converter=converter,
         command=shlex.join(["edgequant", *sys.argv[1:]]),
     )
 

@@ -59,6 +59,24 @@ def _write_folder(source: GgufModel, folder: Path, *, rescaled: bool, progress: 
     weights = folder / "model.safetensors"
     safetensors_writer.write(weights, _tensors(source, config, factors), progress=progress)
     _write_json(folder / PROVENANCE_FILE, _provenance(source, weights, rescaled=rescaled))
+    (folder / "README.md").write_text(_card(source), encoding="utf-8")
+
+
+def _card(source: GgufModel) -> str:
+    """A model card with what the file says to people, so that what is made from it says the same."""
+    get = source.metadata.get
+    base = [get(f"general.base_model.{n}.repo_url") for n in range(int(get("general.base_model.count") or 0))]
+    fields = {
+        "license": get("general.license"),
+        "license_name": get("general.license.name"),
+        "license_link": get("general.license.link"),
+        "author": get("general.author"),
+        "language": get("general.languages"),
+        "tags": get("general.tags"),
+        "base_model": [each for each in base if each],
+    }
+    lines = [f"{key}: {json.dumps(value)}" for key, value in fields.items() if value]  # JSON is YAML
+    return "\n".join(("---", *lines, "---", ""))
 
 
 def _stop_tokens(source: GgufModel, ids: Mapping[str, int]) -> dict[str, list[int]]:

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 import gguf_files
 import oracles
 from edgequant import Error
-from edgequant.convert import demo
+from edgequant.convert import demo, model_card
 from edgequant.convert.checkpoint import open_folder
 from edgequant.convert.gguf_source import dequantise
 from edgequant.convert.vocabulary import from_gguf
@@ -102,6 +102,22 @@ def test_special_tokens_are_added_as_the_file_says(tmp_path: Path) -> None:
 def model(path: Path, *, architecture: str = "llama", type_: str = "F32", tied: bool = True, **extra: Any) -> Path:
     tensors = gguf_files.random_tensors(architecture, N_TOKENS, type_=type_, tied=tied)
     return gguf_files.write(path, VOCABULARY, architecture=architecture, tensors=tensors, extra=extra)
+
+
+def test_what_the_file_says_to_people_stays(tmp_path: Path) -> None:
+    said = {
+        "general.license": "apache-2.0",
+        "general.author": 'A "quoted" name',
+        "general.languages": ["en", "no"],
+        "general.base_model.count": 1,
+        "general.base_model.0.repo_url": "https://huggingface.co/owner/base",
+    }
+    dequantise(model(tmp_path / "model.gguf", **said), tmp_path / "out")
+    entries = model_card.entries(open_folder(tmp_path / "out"))
+    assert entries["general.license"] == "Apache-2.0"
+    assert entries["general.author"] == 'A "quoted" name'
+    assert entries["general.languages"] == ["en", "no"]
+    assert entries["general.base_model.0.name"] == "base"
 
 
 @pytest.mark.parametrize("type_", ["F16", "BF16", "Q4_1", "Q8_0"])
