@@ -13,11 +13,11 @@ from edgequant import Error, __version__, child
 from edgequant.accuracy import items
 from edgequant.convert import conversion, grid, quantised_source
 from edgequant.convert.architectures import layout
-from edgequant.convert.architectures.geometry import geometry
-from edgequant.convert.architectures.keys import check_config
+from edgequant.convert.architectures.keys import check_config, check_quantisation
 from edgequant.convert.artifact import Artifact, read_manifest, write_manifest
 from edgequant.convert.checkpoint import Checkpoint, QuantisedSource
 from edgequant.convert.formats import DEFAULT_FORMATS, FORMATS, Format, find
+from edgequant.convert.peer_converter import entrusted, find_script
 from edgequant.convert.source import open_source
 from edgequant.profiles import host
 from edgequant.profiles import plan as planning
@@ -49,6 +49,7 @@ class Request:
     verify: bool = True
     keep_intermediate: bool = False
     split_max_bytes: int = 0  # of a GGUF file; 0 leaves it whole
+    converter: Path | None = None  # llama.cpp's, for what ours refuses
     command: str = ""
 
 
@@ -88,6 +89,7 @@ def request_of(folder: RunFolder) -> Request:
         verify=values["verified"],
         keep_intermediate=values.get("keep_intermediate", False),
         split_max_bytes=values.get("split_max_bytes", 0),
+        converter=Path(values["converter"]) if values.get("converter") else None,
         command=values["command"],
     )
 
@@ -95,10 +97,24 @@ def request_of(folder: RunFolder) -> Request:
 def predict(request: Request) -> planning.Plan:
     """The plan alone: what each format will need."""
     with tempfile.TemporaryDirectory() as workspace:
-        checkpoint = open_source(request.source, workspace=Path(workspace))
-        check_config(checkpoint)
+        checkpoint = _open(request, Path(workspace))
         formats = [find(name) for name in request.formats]
         return planning.plan(checkpoint, formats, request.device, context=request.context)
+
+
+def _open(request: Request, workspace: Path, progress: child.Progress | None = None) -> Checkpoint:
+    """Open the checkpoint and refuse what cannot be converted; the converter that the request names may take it on."""
+    script = find_script(request.converter) if request.converter else None
+    checkpoint = open_source(request.source, workspace=workspace, progress=progress)
+    check_quantisation(checkpoint)
+    try:
+        check_config(checkpoint)
+        layout.plan(checkpoint)
+    except Error as error:
+        if script is None:
+            raise
+        return entrusted(checkpoint, script, why=str(error))
+    return checkpoint
 
 
 def verify(path: Path, *, checkpoint: str, listen: Listener) -> Artifact:
@@ -154,14 +170,12 @@ class Run:
         self.folder = RunFolder(request.out)
         self.folder.check()
         try:
-            self.checkpoint = open_source(request.source, workspace=self.folder.source, progress=self._hear("open"))
-            check_config(self.checkpoint)
-            layout.plan(self.checkpoint)
+            self.checkpoint = _open(request, self.folder.source, self._hear("open"))
         except Error:
             self.folder.discard_empty()
             raise
         self.folder.create()
-        self.context = min(request.context, geometry(self.checkpoint).context)
+        self.context = min(request.context, conversion.context_and_vocabulary(self.checkpoint)[0])
         self.threads = min(request.device.threads, host.machine().threads)
         self.measuring = Measuring(
             store=self.folder.store(), run=self.folder.path.name, device=request.device, context=self.context
@@ -183,6 +197,7 @@ class Run:
                 "verified": request.verify,
                 "keep_intermediate": request.keep_intermediate,
                 "split_max_bytes": request.split_max_bytes,
+                "converter": str(request.converter.resolve()) if request.converter else "",
                 "command": request.command,
                 "checkpoint": _summary(self.checkpoint),
                 "versions": _versions(),
@@ -345,7 +360,7 @@ class Run:
 
     def profile(self) -> None:
         """Measure load, prefill, decode and memory of every artifact that the store does not have yet."""
-        vocabulary = geometry(self.checkpoint).vocabulary
+        _, vocabulary = conversion.context_and_vocabulary(self.checkpoint)
         for artifact in self.artifacts():
             if not self.measuring.has_speed(artifact):
                 self.listen("profile", artifact.format, "")

@@ -30,6 +30,15 @@ class QuantisedSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PeerConverter:
+    """llama.cpp's own converter, which makes the GGUF files of a checkpoint that ours refuses."""
+
+    script: Path
+    version: str
+    why: str  # what ours said
+
+
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """Weights, configuration and tokenizer of one model, in Hugging Face form."""
 
@@ -44,6 +53,7 @@ class Checkpoint:
     quantised_source: QuantisedSource | None = None
     rescaled: bool = False  # channels rescaled without changing the function
     notes: tuple[str, ...] = ()
+    converter: PeerConverter | None = None
 
     def __str__(self) -> str:
         size = f"{self.n_parameters / 1e6:,.1f} M parameters, {self.size_bytes / 1e6:,.0f} MB"

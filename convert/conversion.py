@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import Error, __version__, child
-from . import gguf_split, ladder
+from . import gguf_split, ladder, peer_converter
 from .architectures import layout, rope
 from .architectures.geometry import geometry
 from .architectures.table import find
@@ -35,6 +35,7 @@ _MAKERS = {  # what writes a format -> the packages that decide the result
     "edgequant.convert.gguf_quantise:quantise": ("llama-cpp-python",),
     "edgequant.convert.onnx_export:export": ("optimum-onnx", "torch", "transformers"),
     "edgequant.convert.onnx_quantise:quantise_dynamic": ("onnxruntime",),
+    "edgequant.convert.peer_converter:write": ("gguf", "torch", "transformers"),
 }
 
 _BF16 = FORMATS["BF16"]
@@ -83,8 +84,8 @@ def recorded(checkpoint: Checkpoint, fmt: Format, folder: Path) -> Artifact | No
     """The artifact that was made in `folder` from these weights by these versions, whether or not its files remain."""
     for path in _described(artifact_path(checkpoint, fmt, folder)):
         artifact = read_manifest(path)
-        same = artifact.checkpoint_revision == checkpoint.revision and dict(artifact.made_by) == _made_by(_entry(fmt))
-        if same:
+        same = artifact.checkpoint_revision == checkpoint.revision
+        if same and dict(artifact.made_by) == _made_by(checkpoint, fmt):
             return artifact
     return None
 
@@ -139,7 +140,7 @@ def convert(
     if found:
         return found
     kept = f"{STANDS_IN}{stand_in(checkpoint, folder)}" if fmt is _BF16 and stand_in(checkpoint, folder) else ""
-    target, entry = artifact_path(checkpoint, fmt, folder), _entry(fmt)
+    target, entry = artifact_path(checkpoint, fmt, folder), _entry(checkpoint, fmt)
     job = _job(checkpoint, fmt, workshop)
     _clear(target)
     deadline = _DEADLINE_SECONDS + checkpoint.size_bytes / _SLOWEST_BYTES_PER_SECOND
@@ -173,6 +174,7 @@ def _artifact(
     checkpoint: Checkpoint, fmt: Format, workshop: Workshop, *, path: Path, outcome: child.Outcome
 ) -> Artifact:
     contents = _contents(fmt, path)
+    theirs = checkpoint.converter is not None and fmt.container == "gguf"
     return Artifact(
         checkpoint=checkpoint.name,
         checkpoint_revision=checkpoint.revision,
@@ -181,10 +183,10 @@ def _artifact(
         path=str(path),
         size_bytes=size_of(path),
         sha256=digest_of(path),
-        true_bits_per_weight=8 * contents.n_bytes / checkpoint.n_parameters,
+        true_bits_per_weight=8 * contents.n_bytes / (contents.n_weights if theirs else checkpoint.n_parameters),
         tensor_types=contents.tensor_types,
         seconds=outcome.seconds,
-        made_by=_made_by(_entry(fmt)),
+        made_by=_made_by(checkpoint, fmt),
         notes=_notes(checkpoint, fmt, workshop.folder),
         split_max_bytes=workshop.split_max_bytes if fmt.container == "gguf" else 0,
     )
@@ -211,15 +213,19 @@ def _remove(files: Sequence[Path]) -> None:
         file.unlink(missing_ok=True)
 
 
-def _entry(fmt: Format) -> str:
-    write, quantise, export, quantise_onnx = _MAKERS
+def _entry(checkpoint: Checkpoint, fmt: Format) -> str:
+    write, quantise, export, quantise_onnx, write_theirs = _MAKERS
     if fmt.container == "gguf":
-        return quantise if fmt.made_from in FORMATS else write
+        unquantised = write_theirs if checkpoint.converter else write
+        return quantise if fmt.made_from in FORMATS else unquantised
     return quantise_onnx if fmt.made_from in FORMATS else export
 
 
-def _made_by(entry: str) -> dict[str, str]:
-    return {"edgequant": __version__, **{name: _version(name) for name in _MAKERS[entry]}}
+def _made_by(checkpoint: Checkpoint, fmt: Format) -> dict[str, str]:
+    made = {"edgequant": __version__, **{name: _version(name) for name in _MAKERS[_entry(checkpoint, fmt)]}}
+    if checkpoint.converter and fmt.container == "gguf":
+        made[peer_converter.SCRIPT] = checkpoint.converter.version
+    return made
 
 
 def _version(package: str) -> str:
@@ -242,6 +248,7 @@ def _job(checkpoint: Checkpoint, fmt: Format, workshop: Workshop) -> dict[str, A
         "source": checkpoint.source,
         "name": checkpoint.name,
         "revision": checkpoint.revision,
+        **({"script": str(checkpoint.converter.script)} if checkpoint.converter else {}),
     }
 
 
@@ -249,7 +256,7 @@ def _quantising(checkpoint: Checkpoint, fmt: Format, workshop: Workshop, source:
     made = recorded(checkpoint, source, workshop.folder)
     path = made.path if made else str(artifact_path(checkpoint, source, workshop.folder))
     job = {"source": path, "ftype": fmt.llama_ftype, "threads": workshop.threads}
-    if source is not _BF16:
+    if source is not _BF16 or checkpoint.converter:
         return job
     types = ladder.tensor_types(fmt, gguf_shapes(checkpoint), decoder=decoder(checkpoint), source="BF16")
     return job | {"in_bf16": [name for name, type_name in types.items() if type_name == "BF16"]}
@@ -274,6 +281,14 @@ def gguf_shapes(checkpoint: Checkpoint) -> list[tuple[str, tuple[int, ...]]]:
     return [*factors, *((tensor.name, tensor.shape) for tensor in layout.plan(checkpoint))]
 
 
+def context_and_vocabulary(checkpoint: Checkpoint) -> tuple[int, int]:
+    """Tokens that the model can hold, and rows of its vocabulary."""
+    if checkpoint.converter:
+        return peer_converter.stated_sizes(checkpoint)
+    sizes = geometry(checkpoint)
+    return sizes.context, sizes.vocabulary
+
+
 def decoder(checkpoint: Checkpoint) -> ladder.Decoder:
     """What the choice of tensor types depends on."""
     sizes = geometry(checkpoint)
@@ -288,9 +303,13 @@ def decoder(checkpoint: Checkpoint) -> ladder.Decoder:
 
 def _notes(checkpoint: Checkpoint, fmt: Format, folder: Path) -> tuple[str, ...]:
     source = source_of(checkpoint, fmt, folder)
-    if fmt.container != "gguf" or source is None:
+    if fmt.container != "gguf":
         return ()
     made = [f"made from BF16: {stand_in(checkpoint, folder)}"] if source is _BF16 else []
+    if checkpoint.converter:
+        return (f"converted by llama.cpp's {peer_converter.SCRIPT}: {checkpoint.converter.why}", *made)
+    if source is None:
+        return ()
     shapes = gguf_shapes(checkpoint)
     fallen = ladder.fell_back(fmt, shapes, decoder=decoder(checkpoint))
     rows = sorted({shape[-1] for name, shape in shapes if name in set(fallen)})

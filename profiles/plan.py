@@ -44,9 +44,9 @@ class PlannedFormat:
     size_bytes: int
     bits_per_weight: float
     n_fallbacks: int  # tensors whose rows do not fit the format's blocks
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None  # None where it is not known
     memory: Mapping[str, int]
-    fits: bool
+    fits: bool | None
     why: str
     decode_tokens_per_second: float | None
 
@@ -60,7 +60,8 @@ class Plan:
     context: int
     formats: tuple[PlannedFormat, ...]
     disk_bytes: int
-    conversion_memory_bytes: int
+    conversion_memory_bytes: int | None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain JSON values, marked as predicted."""
@@ -82,6 +83,8 @@ def plan(checkpoint: Checkpoint, formats: Sequence[Format], device: Device, *, c
 
     Raises `Error` for a checkpoint that cannot be converted: its architecture, its tensors or its tokenizer.
     """
+    if checkpoint.converter:
+        return _estimate(checkpoint, formats, device, context=context)
     model = describe(checkpoint, with_vocabulary=any(fmt.container == "gguf" for fmt in formats))
     made = conversion.with_sources(formats)
     return Plan(
@@ -91,6 +94,38 @@ def plan(checkpoint: Checkpoint, formats: Sequence[Format], device: Device, *, c
         formats=tuple(predict(model, fmt, device, context=context) for fmt in formats),
         disk_bytes=_disk_bytes(model, made),
         conversion_memory_bytes=max((_conversion_bytes(model, fmt) for fmt in made), default=0),
+    )
+
+
+def _estimate(checkpoint: Checkpoint, formats: Sequence[Format], device: Device, *, context: int) -> Plan:
+    """What the number of weights alone says: sizes if every weight took the format's bits, and nothing of memory."""
+    assert checkpoint.converter
+    sizes = {fmt: int(checkpoint.n_parameters * fmt.nominal_bits / 8) for fmt in conversion.with_sources(formats)}
+    return Plan(
+        checkpoint=checkpoint.name,
+        device=device.name,
+        context=context,
+        formats=tuple(
+            PlannedFormat(
+                format=fmt.name,
+                container=fmt.container,
+                size_bytes=sizes[fmt],
+                bits_per_weight=fmt.nominal_bits,
+                n_fallbacks=0,
+                peak_memory_bytes=None,
+                memory={},
+                fits=None,
+                why="",
+                decode_tokens_per_second=None,
+            )
+            for fmt in formats
+        ),
+        disk_bytes=sum(sizes.values()) + _RESULTS_BYTES if sizes else 0,
+        conversion_memory_bytes=None,
+        notes=(
+            f"Sizes are estimates from {checkpoint.n_parameters / 1e6:,.1f} M weights; memory and speed are not known: "
+            f"{checkpoint.converter.why}.",
+        ),
     )
 
 

@@ -63,14 +63,20 @@ def plan(made: Plan) -> RenderableType:
             each.format,
             size(each.size_bytes),
             f"{each.bits_per_weight:.2f}",
-            size(each.peak_memory_bytes),
-            "yes" if each.fits else "no",
+            _known(each.peak_memory_bytes),
+            "not known" if each.fits is None else "yes" if each.fits else "no",
             "not known" if speed is None else f"{rate(speed)}/s",
         )
     head = f"Predicted for {made.checkpoint} on {made.device} at {made.context} tokens of context; nothing is measured."
-    needs = f"Converting needs {size(made.disk_bytes)} of disk and {size(made.conversion_memory_bytes)} of memory."
-    why = [f"{each.format}: {each.why}" for each in made.formats if not each.fits]
-    return Group(Text(printable(head)), table, *(Text(printable(line)) for line in (*why, needs)))
+    needs = f"Converting needs {size(made.disk_bytes)} of disk"
+    memory = made.conversion_memory_bytes
+    needs += "." if memory is None else f" and {size(memory)} of memory."
+    why = [f"{each.format}: {each.why}" for each in made.formats if each.fits is False]
+    return Group(Text(printable(head)), table, *(Text(printable(line)) for line in (*why, *made.notes, needs)))
+
+
+def _known(n_bytes: int | None) -> str:
+    return "not known" if n_bytes is None else size(n_bytes)
 
 
 def devices(found: Sequence[Device]) -> RenderableType:

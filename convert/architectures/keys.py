@@ -31,6 +31,7 @@ IRRELEVANT = words(
 #: what each kind of scaling reads; llama.cpp has the rest built in
 _SCALING_KEYS = {
     "default": (),
+    "proportional": (),
     "linear": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
     "yarn": ("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow", "truncate"),
@@ -48,8 +49,8 @@ _YARN_FIXED = {"beta_fast": 32, "beta_slow": 1, "truncate": True}
 
 def check_config(checkpoint: Checkpoint) -> None:
     """Raise `Error` for a key that the table does not explain or a value that llama.cpp cannot express."""
+    check_quantisation(checkpoint)
     row = find(checkpoint)
-    _check_quantisation(checkpoint)
     config = canonical(checkpoint.config, row)
     unsaid = {key: row.defaults[key] for key in row.must_equal if key in row.defaults}
     for key, value in {**unsaid, **config}.items():
@@ -61,7 +62,8 @@ def check_config(checkpoint: Checkpoint) -> None:
     _check_rope(geometry(checkpoint).rope_scaling, row, checkpoint.architecture)
 
 
-def _check_quantisation(checkpoint: Checkpoint) -> None:
+def check_quantisation(checkpoint: Checkpoint) -> None:
+    """Raise `Error` for weights that are quantised already in a way that cannot be read."""
     scheme = scheme_of(checkpoint.config)
     if scheme and scheme.unreadable:
         base = texts(read_front_matter(checkpoint.path / "README.md").get("base_model"))
