@@ -6,21 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from .. import Error
+from .artifact import files_of
+from .gguf_header import read_header
 from .gguf_split import written
 from .llama_library import last_log_line, library
+
+_SMALLEST_BLOCK = 32  # weights; llama.cpp takes F16 for rows that are no multiple of it (src/llama-quant.cpp)
 
 
 def quantise(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, str]:
     """Quantise `job["source"]` to `job["target"]` with llama.cpp's file type `job["ftype"]` on `job["threads"]`.
 
-    The tensors `job["in_bf16"]` are kept in BF16 where llama.cpp would take F16. With `job["split_max_bytes"]` the
-    result is cut into shards of that size. Returns {"path": the file or first shard}.
+    What fits no block stays in the source's float type: F16 may not hold what BF16 does. With
+    `job["split_max_bytes"]` the result is cut into shards of that size. Returns {"path": the file or first shard}.
     """
     lib = library()
     params = lib.llama_model_quantize_default_params()
     params.ftype = job["ftype"]
     params.nthread = job["threads"]
-    kept = params.tt_overrides = _overrides(lib, job.get("in_bf16", ()))
+    overrides = _in_bf16(lib, _without_block(Path(job["source"])))  # referred to until llama.cpp has read it
+    params.tt_overrides = overrides
     progress("llama.cpp quantises")
 
     def make(path: Path) -> None:
@@ -28,12 +33,17 @@ def quantise(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[st
             reason = last_log_line(containing="fail") or last_log_line()
             raise Error(f"llama.cpp cannot quantise {job['source']}: {reason}")
 
-    path = written(Path(job["target"]), make, limit_bytes=job.get("split_max_bytes", 0))
-    del kept  # llama.cpp has read it by now
-    return {"path": str(path)}
+    return {"path": str(written(Path(job["target"]), make, limit_bytes=job.get("split_max_bytes", 0)))}
 
 
-def _overrides(lib: Any, names: Sequence[str]) -> Any:
+def _without_block(source: Path) -> list[str]:
+    """Names of the tensors in BF16 that llama.cpp would put into F16."""
+    files = [file for file in files_of(source) if file.is_file()]  # llama.cpp says what is missing
+    tensors = [tensor for file in files for tensor in read_header(file).tensors]
+    return [t.name for t in tensors if t.type == "BF16" and t.shape[-1] % _SMALLEST_BLOCK]
+
+
+def _in_bf16(lib: Any, names: Sequence[str]) -> Any:
     """The tensors as patterns, and an end; llama.cpp passes them over when it counts layers for its mixtures."""
     from gguf import GGMLQuantizationType
 
