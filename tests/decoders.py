@@ -120,6 +120,19 @@ _QWEN35 = LLAMA | {
     "linear_num_value_heads": 6,
     "layer_types": ["linear_attention", "full_attention"],
 }
+_GEMMA4 = _without(_GEMMA, "rope_theta") | {
+    "num_hidden_layers": 3,
+    "head_dim": 16,
+    "global_head_dim": 32,
+    "sliding_window": _WINDOW,
+    "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+    "hidden_size_per_layer_input": 0,
+    "vocab_size_per_layer_input": _VOCABULARY,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "proportional", "rope_theta": 500.0, "partial_rotary_factor": 0.25},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 90.0},
+    },
+}
 _VISION = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -157,7 +170,8 @@ class Decoder:
     def chooses_experts(self) -> bool:
         """Whether a router leaves experts out: rounding then changes which, and the logits jump."""
         n_experts = self.config.get("num_experts", self.config.get("num_local_experts", 0))
-        return bool(n_experts) and self.config["num_experts_per_tok"] < n_experts
+        n_used = self.config.get("num_experts_per_tok", self.config.get("top_k_experts", 0))
+        return n_used < n_experts
 
     @property
     def n_tokens(self) -> int:
@@ -276,6 +290,22 @@ DECODERS: dict[str, Decoder] = {
     "qwen35-vision": Decoder(
         kind="Qwen3_5ForConditionalGeneration", config={"text_config": _QWEN35, "vision_config": _VISION}, since=5,
     ),
+    "gemma4": _d("Gemma4", _GEMMA4, since=5, gelu=True, final_logit_softcapping=7.0,
+                 perturbed={"layer_types": ["full_attention", "sliding_attention", "full_attention"]}),
+    "gemma4-vision": Decoder(
+        kind="Gemma4ForConditionalGeneration", since=5, gelu=True,
+        config={"text_config": _GEMMA4, "audio_config": None, "vision_config": _without(_VISION, "image_size") |
+                {"num_key_value_heads": 2, "head_dim": 16, "position_embedding_size": 64}},
+    ),
+    "gemma4-small": _d(
+        "Gemma4", _GEMMA4, since=5, gelu=True, hidden_size_per_layer_input=8, use_double_wide_mlp=True,
+        num_hidden_layers=4, layer_types=["sliding_attention", "full_attention"] * 2, num_kv_shared_layers=2,
+    ),
+    "gemma4-large": _d("Gemma4", _GEMMA4, since=5, gelu=True, attention_k_eq_v=True, num_global_key_value_heads=1),
+    "gemma4-moe": _d("Gemma4", _GEMMA4, since=5, gelu=True, enable_moe_block=True, num_experts=5, top_k_experts=2,
+                     moe_intermediate_size=48),
+    "gemma4-moe-all": _d("Gemma4", _GEMMA4, since=5, gelu=True, enable_moe_block=True, num_experts=5, top_k_experts=5,
+                         moe_intermediate_size=48),
     "gpt-oss": _d("GptOss", _GPT_OSS, num_experts_per_tok=2, perturbed=_SWAPPED | {"intermediate_size": 95}),
     "gpt-oss-all": _d("GptOss", _GPT_OSS, num_experts_per_tok=5, tie_word_embeddings=True, rope_scaling=YARN),
     "falcon": _d("Falcon", _FALCON, multi_query=True, new_decoder_architecture=False, gelu=True),

@@ -20,12 +20,15 @@ from edgequant.convert.architectures.table import ARCHITECTURES
 RECORDS = Path(__file__).with_name("transformers_5.json")
 _ROPE_4 = ("rope_theta", "rope_scaling", "rope_local_base_freq", "partial_rotary_factor")
 _RENAMED = {"Qwen3MoeForCausalLM": {"num_experts": "num_local_experts"}}
-_REMOVED = {"GPTNeoXForCausalLM": ("rotary_pct", "rotary_emb_base")}
+_REMOVED = {
+    "Gemma4ForCausalLM": ("global_head_dim", "num_global_key_value_heads"),
+    "GPTNeoXForCausalLM": ("rotary_pct", "rotary_emb_base"),
+}
 
 
 def as_transformers_5(config: dict[str, Any], kind: str) -> dict[str, Any]:
     """What transformers 5 writes for the class `kind` where 4 writes `config`; keys that decide nothing stay."""
-    new = {key: value for key, value in config.items() if key not in (*_ROPE_4, *_REMOVED.get(kind, ()))}
+    new = {key: value for key, value in config.items() if key not in _ROPE_4}
     if "text_config" in config:
         inner = kind.replace("ForConditionalGeneration", "ForCausalLM")
         new["text_config"] = as_transformers_5(config["text_config"], inner)
@@ -34,7 +37,8 @@ def as_transformers_5(config: dict[str, Any], kind: str) -> dict[str, Any]:
     new.setdefault("tie_word_embeddings", True)
     for old, name in _RENAMED.get(kind, {}).items():
         new[name] = new.pop(old)
-    return new | _own(config, kind)
+    new |= _own(config, kind)
+    return {key: value for key, value in new.items() if key not in _REMOVED.get(kind, ())}
 
 
 def _rope_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,6 +59,11 @@ def _own(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Keys that one class alone has or fills in."""
     if kind in ("GemmaForCausalLM", "Gemma2ForCausalLM"):
         return {"use_bidirectional_attention": None}
+    if kind == "Gemma4ForCausalLM":
+        own = {"head_dim": config["global_head_dim"], "num_key_value_heads": config["num_global_key_value_heads"]}
+        heads = {key: value for key, value in own.items() if value is not None}
+        whole = [layer for layer, layer_kind in enumerate(config["layer_types"]) if layer_kind == "full_attention"]
+        return {"per_layer_config": {str(layer): heads for layer in whole}}
     if kind == "GptOssForCausalLM":
         return {"swiglu_alpha": 1.702, "swiglu_limit": config.get("swiglu_limit", 7.0)}
     if kind == "Lfm2ForCausalLM":
@@ -79,7 +88,10 @@ def as_transformers_4(config: dict[str, Any], kind: str) -> dict[str, Any]:
     old = {renamed.get(key, key): value for key, value in config.items()}
     if "text_config" in config:
         old["text_config"] = as_transformers_4(config["text_config"], kind)
-    parameters = old.pop("rope_parameters", None)
+    parameters, listed = old.pop("rope_parameters", None), old.pop("per_layer_config", None)
+    if listed:  # Gemma 4's own files name what its full layers have
+        own = next(iter(listed.values()))
+        old |= {"global_head_dim": own["head_dim"], "num_global_key_value_heads": own.get("num_key_value_heads")}
     if parameters is None:
         return old
     if "full_attention" in parameters:

@@ -39,6 +39,9 @@ def main() -> None:
         model = _without_initialisation(model_class, config).eval()
         for parameter_name, parameter in model.named_parameters():
             _fill(parameter, centre=_centre(parameter_name, row["class"]))
+        for buffer_name, buffer in model.named_buffers():
+            if buffer_name.endswith("layer_scalar"):
+                _fill(buffer, centre=1.0)
         folder = Path(job["folder"]) / name
         model.save_pretrained(folder)
         with torch.inference_mode():

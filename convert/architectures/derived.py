@@ -1,5 +1,6 @@
 """Keys of config.json that follow from others, spelt out: each function changes the canonical configuration."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -30,3 +31,30 @@ def qwen35(config: dict[str, Any]) -> None:
     if config.get("layer_types") is None:
         layers = range(config["num_hidden_layers"])
         config["layer_types"] = ["linear_attention" if (n + 1) % interval else "full_attention" for n in layers]
+
+
+def gemma4(config: dict[str, Any]) -> None:
+    """Gemma 4's full layers have heads of their own, named once or, by transformers 5.24, layer by layer.
+
+    Source: transformers 5.24, models/gemma4: `Gemma4TextConfig`.
+    """
+    usual = ["sliding_attention" if (n + 1) % 6 else "full_attention" for n in range(config["num_hidden_layers"])]
+    kinds = config.get("layer_types") or usual
+    config["layer_types"] = [*kinds[:-1], "full_attention"]  # transformers makes the last one attend to everything
+    if "per_layer_config" in config:
+        heads = _heads_of_full_layers(config.pop("per_layer_config") or {}, config["layer_types"])
+        config["global_head_dim"] = heads.get("head_dim", config.get("head_dim", 256))
+        config["num_global_key_value_heads"] = heads.get("num_key_value_heads")
+    elif not config.get("attention_k_eq_v"):
+        config.pop("num_global_key_value_heads", None)
+    if not config.pop("enable_moe_block", False):
+        config |= dict.fromkeys(("num_experts", "top_k_experts", "moe_intermediate_size"))
+
+
+def _heads_of_full_layers(listed: Mapping[str, Any], kinds: Sequence[str]) -> Mapping[str, Any]:
+    """What all full layers have; `ValueError` where others have something too, or one something else."""
+    heads = [dict(listed.get(str(layer), {})) for layer, kind in enumerate(kinds) if kind == "full_attention"]
+    known = heads[0].keys() <= {"head_dim", "num_key_value_heads"}
+    if not known or any(other != heads[0] for other in heads) or len(listed) not in (0, len(heads)):
+        raise ValueError(f"per_layer_config = {listed!r} does not give all full layers, and them alone, the same heads")
+    return heads[0]

@@ -100,3 +100,15 @@ def gpt_oss_window(config: Config) -> str:
     if "sliding_attention" not in (config.get("layer_types") or ("sliding_attention",)):
         return f"layer_types = {config['layer_types']!r}"
     return "" if "rope_scaling" in config else "a configuration without rope_scaling"
+
+
+def gemma4_layers(config: Config) -> str:
+    """Layers without keys of their own read the last full and the last sliding one's (src/llama-model.cpp)."""
+    n_layers, n_shared = config["num_hidden_layers"], config.get("num_kv_shared_layers", 0)
+    kinds, first = config["layer_types"], n_layers - n_shared
+    if first < 2 or (n_shared and kinds[first - 2 : first] != ["sliding_attention", "full_attention"]):
+        return f"num_kv_shared_layers = {n_shared!r} of {n_layers!r} layers"
+    own, vocabulary = config.get("vocab_size_per_layer_input", 262144), config.get("vocab_size")
+    if config.get("hidden_size_per_layer_input", 256) and own != vocabulary:
+        return f"vocab_size_per_layer_input = {own!r}, where vocab_size is {vocabulary!r},"
+    return "" if config.get("sliding_window", 512) else f"sliding_window = {config['sliding_window']!r}"

@@ -36,6 +36,12 @@ class Geometry:
     linear_key_heads: int = 0  # of linear attention
     linear_value_heads: int = 0
     linear_head_dim: int = 0  # of both
+    local_head_dim: int = 0  # of the layers that slide, where theirs differs
+    global_kv_heads: int | None = None  # of the layers that do not slide, where theirs differ
+    shared_kv_layers: int = 0  # last layers that read an earlier one's keys and values
+    keys_are_values: bool = False  # in the layers that do not slide
+    wide_shared: bool = False  # the feed-forward part of the last layers is twice as wide
+    per_layer_size: int = 0  # of the embedding that every layer has of its own
     rope_sections: tuple[int, ...] = ()  # pairs rotated by time, height and width
     local_rope_theta: float | None = None  # of the layers that slide
     attention_softcap: float | None = None
@@ -62,6 +68,28 @@ class Geometry:
     def rotary_dim(self) -> int:
         """Elements of a head that are rotated."""
         return int(self.head_dim * self.rotary_factor)
+
+    def heads_of(self, layer: int) -> tuple[int, int]:
+        """(elements of a head, heads of keys) of one layer."""
+        near = bool(self.slides) and self.slides[layer]
+        n_kv_heads = self.n_kv_heads if near else self.global_kv_heads or self.n_kv_heads
+        return (self.local_head_dim if near else 0) or self.head_dim, n_kv_heads
+
+    def width_of(self, layer: int) -> int:
+        """The feed-forward part's width in one layer."""
+        return self.intermediate * (1 if self.has_keys[layer] or not self.wide_shared else 2)
+
+    @property
+    def has_keys(self) -> tuple[bool, ...]:
+        """Which layers have keys and values of their own."""
+        return tuple(layer < self.n_layers - self.shared_kv_layers for layer in range(self.n_layers))
+
+    @property
+    def has_values(self) -> tuple[bool, ...]:
+        """Which layers have values that are not their keys."""
+        near = self.slides or (False,) * self.n_layers
+        own = zip(self.has_keys, near, strict=True)
+        return tuple(keys and (slides or not self.keys_are_values) for keys, slides in own)
 
     @property
     def linear_values(self) -> int:
@@ -110,7 +138,7 @@ def _geometry(config: Config, row: Architecture) -> Geometry:
     if values.get("multi_query") and not values.get("grouped"):
         values["n_kv_heads"] = 1  # whatever config.json says
     values |= {name: fill(values) for name, fill in _DERIVED.items() if name not in values}
-    values["rope_scaling"] = _rope_scaling(config)
+    values["rope_scaling"] = _rope_scaling(config, row)
     return _with_window(Geometry(**values), config, row)
 
 
@@ -131,8 +159,8 @@ def _as(kind: str, value: Any) -> Any:
     return int(value) if kind.startswith("int") else float(value) if kind.startswith("float") else value
 
 
-def _rope_scaling(config: Config) -> dict[str, Any]:
-    scaling = dict(config.get("rope_scaling") or {})
+def _rope_scaling(config: Config, row: Architecture) -> dict[str, Any]:
+    scaling = dict(config.get("rope_scaling") or row.defaults.get("rope_scaling") or {})
     kind = scaling.pop("type", None)
     scaling["rope_type"] = {"su": "longrope"}.get(kind, kind) if "rope_type" not in scaling else scaling["rope_type"]
     if scaling["rope_type"] is None:

@@ -50,27 +50,32 @@ class PlannedTensor:
         return prod(self.shape)
 
 
-def sizes(model: Geometry) -> dict[str, int]:
-    """The lengths that `row.Tensor.shape` names."""
-    q, kv = model.n_heads * model.head_dim, model.n_kv_heads * model.head_dim
+def sizes(model: Geometry, layer: int) -> dict[str, int]:
+    """The lengths that `row.Tensor.shape` names, in one layer."""
+    head, n_kv_heads = model.heads_of(layer)
+    q, kv, width = model.n_heads * head, n_kv_heads * head, model.width_of(layer)
     return {
         "vocabulary": model.vocabulary,
         "context": model.context,
         "hidden": model.hidden,
-        "intermediate": model.intermediate,
-        "gate_up": 2 * model.intermediate,
+        "intermediate": width,
+        "gate_up": 2 * width,
         "q": q,
         "kv": kv,
         "qkv": q + 2 * kv,
-        "head": model.head_dim,
+        "head": head,
         "heads": model.n_heads,
-        "kv_heads": model.n_kv_heads,
+        "kv_heads": n_kv_heads,
         "experts": model.n_experts,
         "expert_intermediate": model.expert_intermediate,
         "shared_intermediate": model.shared_intermediate,
         "conv_kernel": model.conv_kernel,
         "three_hidden": 3 * model.hidden,
         "q_and_gate": 2 * q,
+        "gate_up_experts": 2 * model.expert_intermediate,
+        "per_layer": model.per_layer_size,
+        "all_per_layer": model.n_layers * model.per_layer_size,
+        "one": 1,
         "linear_qkv": 2 * model.linear_key_heads * model.linear_head_dim + model.linear_values,
         "linear_values": model.linear_values,
         "linear_value_heads": model.linear_value_heads,
@@ -86,15 +91,16 @@ def plan(checkpoint: Checkpoint) -> list[PlannedTensor]:
     """
     row, model = find(checkpoint), geometry(checkpoint)
     found = _named(checkpoint, row)
-    lengths = sizes(model)
     planned: list[PlannedTensor] = []
     used: set[str] = set()
     for name, rule, layer in _by_layer(row.tensors, model.n_layers):
-        if not _applies(rule, model, layer):
-            continue
         sources = _sources(name, layer, model)
-        used.update(sources)
-        planned += _planned(checkpoint, found, sources, rule, layer, model=model, lengths=lengths)
+        applies = _applies(rule, model, layer)
+        if applies or rule.when.endswith("?"):
+            used.update(sources)
+        if not applies:
+            continue
+        planned += _planned(checkpoint, found, sources, rule, layer, model=model)
     if row.writes_head and model.tied:
         embedding = next(tensor for tensor in planned if tensor.name == "token_embd.weight")
         planned.append(PlannedTensor(name=_HEAD, shape=embedding.shape, pieces=embedding.pieces))
@@ -122,7 +128,7 @@ def _named(checkpoint: Checkpoint, row: Architecture) -> dict[str, TensorInfo]:
 def _applies(rule: Tensor, model: Geometry, layer: int) -> bool:
     if not rule.when:
         return True
-    flag = getattr(model, rule.when.removeprefix("!"))
+    flag = getattr(model, rule.when.strip("!?"))
     return bool(flag[layer] if isinstance(flag, tuple) else flag) != rule.when.startswith("!")
 
 
@@ -153,8 +159,8 @@ def _planned(
     layer: int,
     *,
     model: Geometry,
-    lengths: Mapping[str, int],
 ) -> list[PlannedTensor]:
+    lengths = sizes(model, layer)
     shape = tuple(lengths[word] for word in rule.shape.split())
     expected = shape[1:] if len(sources) > 1 or "{" in rule.gguf.replace("{l}", "") else shape
     expected = expected if len(sources) == 1 and len(expected) == len(shape) else shape[1:]

@@ -52,8 +52,29 @@ def _qwen35(model: Geometry) -> dict[str, Any]:
     }
 
 
+def _once(values: list[int]) -> int | list[int]:
+    """One number where every layer has the same."""
+    return values[0] if len(set(values)) == 1 else values
+
+
+def _gemma4(model: Geometry) -> dict[str, Any]:
+    """Heads, and the feed-forward part's width, may differ from layer to layer (src/models/gemma4.cpp)."""
+    layers = range(model.n_layers)
+    return {
+        "attention.head_count_kv": _once([model.heads_of(layer)[1] for layer in layers]),
+        "attention.key_length_swa": model.local_head_dim,
+        "attention.value_length_swa": model.local_head_dim,
+        "attention.shared_kv_layers": model.shared_kv_layers,
+        "embedding_length_per_layer_input": model.per_layer_size,
+        "final_logit_softcapping": model.logit_softcap or 0.0,  # left out, it is 30
+        "feed_forward_length": _once([model.width_of(layer) for layer in layers]),
+        "rope.dimension_count": model.head_dim,
+        "rope.dimension_count_swa": model.local_head_dim,
+    }
+
+
 #: what one architecture of llama.cpp alone has
-_OWN: Mapping[str, Callable[[Geometry], dict[str, Any]]] = {"lfm2": _lfm2, "qwen35": _qwen35}
+_OWN: Mapping[str, Callable[[Geometry], dict[str, Any]]] = {"gemma4": _gemma4, "lfm2": _lfm2, "qwen35": _qwen35}
 _NORMS = {"rms": "attention.layer_norm_rms_epsilon", "layer": "attention.layer_norm_epsilon"}
 
 

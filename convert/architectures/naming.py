@@ -1,6 +1,7 @@
 """How the tensors of decoder families are called, and what they become in a GGUF file."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from .row import Tensor, Tensors
 
@@ -26,6 +27,11 @@ def changed(tensors: Tensors, op: str, *endings: str) -> Tensors:
         name: Tensor(gguf=t.gguf, shape=t.shape, op=op, when=t.when) if name.endswith(endings) else t
         for name, t in tensors.items()
     }
+
+
+def only(when: str, tensors: Tensors) -> Tensors:
+    """The tensors, there with the flag `when` alone."""
+    return {name: replace(tensor, when=when) for name, tensor in tensors.items()}
 
 
 def layers(text: str, *, under: str = "model.layers.{l}.") -> Tensors:
@@ -145,6 +151,53 @@ _GEMMA_NORMS = ("norm.weight",)
 GEMMA = changed(without(PLAIN, "lm_head"), "plus_one", *_GEMMA_NORMS)
 GEMMA2 = changed({**without(PLAIN, "lm_head", "layernorm"), **FOUR_NORMS}, "plus_one", *_GEMMA_NORMS)
 GEMMA3 = {**GEMMA2, **changed(QK_NORMS, "plus_one", *_GEMMA_NORMS), "lm_head.weight": MODEL["lm_head.weight"]}
+GEMMA4 = {
+    **without(PLAIN, "layernorm", "k_proj", "v_proj"),
+    **FOUR_NORMS,
+    **layers(
+        """
+        self_attn.q_norm.weight | attn_q_norm.weight        | head
+        self_attn.k_norm.weight | attn_k_norm.weight        | head      | | has_keys?
+        self_attn.k_proj.weight | attn_k.weight             | kv hidden | | has_keys?
+        self_attn.v_proj.weight | attn_v.weight             | kv hidden | | has_values?
+        layer_scalar            | layer_output_scale.weight | one
+        """
+    ),
+    **only(
+        "per_layer_size",
+        {
+            **_table(
+                """
+                model.embed_tokens_per_layer.weight     | per_layer_token_embd.weight | vocabulary all_per_layer
+                model.per_layer_model_projection.weight | per_layer_model_proj.weight | all_per_layer hidden
+                model.per_layer_projection_norm.weight  | per_layer_proj_norm.weight  | per_layer
+                """
+            ),
+            **layers(
+                """
+                per_layer_input_gate.weight      | inp_gate.weight  | per_layer hidden
+                per_layer_projection.weight      | proj.weight      | hidden per_layer
+                post_per_layer_input_norm.weight | post_norm.weight | hidden
+                """
+            ),
+        },
+    ),
+    **only(
+        "n_experts",
+        layers(
+            """
+            router.proj.weight                  | ffn_gate_inp.weight     | experts hidden
+            router.scale                        | ffn_gate_inp.scale      | hidden
+            router.per_expert_scale             | ffn_down_exps.scale     | experts
+            experts.gate_up_proj                | ffn_gate_up_exps.weight | experts gate_up_experts hidden
+            experts.down_proj                   | ffn_down_exps.weight    | experts hidden expert_intermediate
+            pre_feedforward_layernorm_2.weight  | pre_ffw_norm_2.weight   | hidden
+            post_feedforward_layernorm_1.weight | post_ffw_norm_1.weight  | hidden
+            post_feedforward_layernorm_2.weight | post_ffw_norm_2.weight  | hidden
+            """
+        ),
+    ),
+}
 OLMO = without(LLAMA, "norm")
 LFM2 = {
     **_table(
@@ -156,21 +209,35 @@ LFM2 = {
     ),
     **layers(
         """
-        operator_norm.weight         | attn_norm.weight          | hidden
-        self_attn.q_proj.weight      | attn_q.weight             | q hidden            | | attends
-        self_attn.k_proj.weight      | attn_k.weight             | kv hidden           | | attends
-        self_attn.v_proj.weight      | attn_v.weight             | kv hidden           | | attends
-        self_attn.out_proj.weight    | attn_output.weight        | hidden q            | | attends
-        self_attn.q_layernorm.weight | attn_q_norm.weight        | head                | | attends
-        self_attn.k_layernorm.weight | attn_k_norm.weight        | head                | | attends
-        conv.conv.weight             | shortconv.conv.weight     | hidden conv_kernel  | | !attends
-        conv.in_proj.weight          | shortconv.in_proj.weight  | three_hidden hidden | | !attends
-        conv.out_proj.weight         | shortconv.out_proj.weight | hidden hidden       | | !attends
-        ffn_norm.weight              | ffn_norm.weight           | hidden
-        feed_forward.w1.weight       | ffn_gate.weight           | intermediate hidden
-        feed_forward.w3.weight       | ffn_up.weight             | intermediate hidden
-        feed_forward.w2.weight       | ffn_down.weight           | hidden intermediate
+        operator_norm.weight   | attn_norm.weight | hidden
+        ffn_norm.weight        | ffn_norm.weight  | hidden
+        feed_forward.w1.weight | ffn_gate.weight  | intermediate hidden
+        feed_forward.w3.weight | ffn_up.weight    | intermediate hidden
+        feed_forward.w2.weight | ffn_down.weight  | hidden intermediate
         """
+    ),
+    **only(
+        "attends",
+        layers(
+            """
+            self_attn.q_proj.weight      | attn_q.weight      | q hidden
+            self_attn.k_proj.weight      | attn_k.weight      | kv hidden
+            self_attn.v_proj.weight      | attn_v.weight      | kv hidden
+            self_attn.out_proj.weight    | attn_output.weight | hidden q
+            self_attn.q_layernorm.weight | attn_q_norm.weight | head
+            self_attn.k_layernorm.weight | attn_k_norm.weight | head
+            """
+        ),
+    ),
+    **only(
+        "!attends",
+        layers(
+            """
+            conv.conv.weight     | shortconv.conv.weight     | hidden conv_kernel
+            conv.in_proj.weight  | shortconv.in_proj.weight  | three_hidden hidden
+            conv.out_proj.weight | shortconv.out_proj.weight | hidden hidden
+            """
+        ),
     ),
 }
 OLMO2 = {**without(PLAIN, "layernorm"), **POST_NORMS, **WIDE_QK_NORMS}
@@ -313,37 +380,41 @@ STABLELM = {
         """
     ),
 }
+_QWEN35_NORMS = layers(
+    """
+    post_attention_layernorm.weight | post_attention_norm.weight | hidden
+    self_attn.q_norm.weight         | attn_q_norm.weight         | head | | attends
+    self_attn.k_norm.weight         | attn_k_norm.weight         | head | | attends
+    """
+)
 QWEN35 = {
-    **changed(
-        {
-            **without(PLAIN, "self_attn.", "post_attention_layernorm"),
-            **layers(
-                """
-                post_attention_layernorm.weight | post_attention_norm.weight | hidden
-                self_attn.q_norm.weight         | attn_q_norm.weight         | head | | attends
-                self_attn.k_norm.weight         | attn_k_norm.weight         | head | | attends
-                """
-            ),
-        },
-        "plus_one",
-        *_GEMMA_NORMS,
+    **changed({**without(PLAIN, "self_attn.", "post_attention_layernorm"), **_QWEN35_NORMS}, "plus_one", *_GEMMA_NORMS),
+    **only(
+        "attends",
+        layers(
+            """
+            self_attn.q_proj.weight | attn_q.weight      | q_and_gate hidden
+            self_attn.k_proj.weight | attn_k.weight      | kv hidden
+            self_attn.v_proj.weight | attn_v.weight      | kv hidden
+            self_attn.o_proj.weight | attn_output.weight | hidden q
+            """
+        ),
     ),
-    **layers(
-        """
-        self_attn.q_proj.weight        | attn_q.weight      | q_and_gate hidden | | attends
-        self_attn.k_proj.weight        | attn_k.weight      | kv hidden         | | attends
-        self_attn.v_proj.weight        | attn_v.weight      | kv hidden         | | attends
-        self_attn.o_proj.weight        | attn_output.weight | hidden q          | | attends
-        linear_attn.in_proj_qkv.weight | attn_qkv.weight    | linear_qkv hidden         | tiled_tail      | !attends
-        linear_attn.in_proj_z.weight   | attn_gate.weight   | linear_values hidden      | tiled           | !attends
-        linear_attn.in_proj_a.weight   | ssm_alpha.weight   | linear_value_heads hidden | tiled           | !attends
-        linear_attn.in_proj_b.weight   | ssm_beta.weight    | linear_value_heads hidden | tiled           | !attends
-        linear_attn.conv1d.weight      | ssm_conv1d.weight  | linear_qkv conv_kernel    | tiled_tail      | !attends
-        linear_attn.dt_bias            | ssm_dt.bias        | linear_value_heads        | tiled           | !attends
-        linear_attn.A_log              | ssm_a              | linear_value_heads        | tiled minus_exp | !attends
-        linear_attn.norm.weight        | ssm_norm.weight    | linear_head               |                 | !attends
-        linear_attn.out_proj.weight    | ssm_out.weight     | hidden linear_values      | tiled_columns   | !attends
-        """
+    **only(
+        "!attends",
+        layers(
+            """
+            linear_attn.in_proj_qkv.weight | attn_qkv.weight   | linear_qkv hidden         | tiled_tail
+            linear_attn.in_proj_z.weight   | attn_gate.weight  | linear_values hidden      | tiled
+            linear_attn.in_proj_a.weight   | ssm_alpha.weight  | linear_value_heads hidden | tiled
+            linear_attn.in_proj_b.weight   | ssm_beta.weight   | linear_value_heads hidden | tiled
+            linear_attn.conv1d.weight      | ssm_conv1d.weight | linear_qkv conv_kernel    | tiled_tail
+            linear_attn.dt_bias            | ssm_dt.bias       | linear_value_heads        | tiled
+            linear_attn.A_log              | ssm_a             | linear_value_heads        | tiled minus_exp
+            linear_attn.norm.weight        | ssm_norm.weight   | linear_head
+            linear_attn.out_proj.weight    | ssm_out.weight    | hidden linear_values      | tiled_columns
+            """
+        ),
     ),
 }
 

@@ -30,7 +30,7 @@ def metadata(model: Geometry) -> dict[str, Any]:
             "original_context_length": int(constant(scaling, "original_max_position_embeddings")),
             "attn_factor": _longrope_attention(scaling, model),
         }
-    return {}  # llama3 travels as a tensor of factors
+    return {}  # llama3 and proportional travel as a tensor of factors
 
 
 def _yarn(scaling: Mapping[str, Any], model: Geometry) -> dict[str, Any]:
@@ -63,6 +63,8 @@ def tensors(model: Geometry) -> dict[str, "Floats"]:
     kind = model.rope_scaling["rope_type"]
     if kind == "llama3":
         return {FACTORS: llama3_factors(model.rope_scaling, head_dim=model.head_dim, theta=model.rope_theta)}
+    if kind == "proportional":
+        return {FACTORS: _proportional(model)}
     if kind == "longrope":
         found = {}
         for which in ("long", "short"):
@@ -72,6 +74,17 @@ def tensors(model: Geometry) -> dict[str, "Floats"]:
             found[f"rope_factors_{which}.weight"] = np.asarray(values, dtype=np.float32)
         return found
     return {}
+
+
+def _proportional(model: Geometry) -> "Floats":
+    """Divisors [head_dim / 2] that leave the slower pairs of a head as they are: 1e30 is as good as no rotation.
+
+    Source: transformers 5, modeling_rope_utils, and conversion/gemma.py of llama.cpp.
+    """
+    import numpy as np
+
+    turned = int(model.rotary_factor * model.head_dim // 2)
+    return np.where(np.arange(model.head_dim // 2) < turned, 1.0, 1e30).astype(np.float32)
 
 
 def llama3_factors(scaling: Mapping[str, Any], *, head_dim: int, theta: float) -> "Floats":

@@ -24,7 +24,7 @@ class Tensor:
     every key head's first, second, ... in turn, "tiled_tail" does so behind its q and k, "tiled_columns" along the
     rows; "minus_exp" is -exp(x). Two words may stand together, one for the rows and one for the values.
     `when` is the flag of `Geometry` without which the tensor is not there, one for all layers or one a layer; "!"
-    before it turns that round.
+    before it turns that round, "?" behind it says that the tensor may be there all the same, unused.
     """
 
     gguf: str

@@ -13,6 +13,7 @@ from ..checkpoint import Checkpoint
 from . import derived, naming
 from .expressible import (
     falcon_norms,
+    gemma4_layers,
     gemma_activation,
     gemma_query_scale,
     gemma_window,
@@ -246,6 +247,60 @@ _QWEN35 = Architecture(
     ignored=("mtp.",),
     derive=derived.qwen35,
     checks=(linear_attention, rope_sections, two_kinds_of_layers),
+)
+_GEMMA4 = Architecture(
+    gguf="gemma4",
+    tensors=naming.GEMMA4,
+    reads={
+        **_LLAMA_READS,
+        **_WINDOW,
+        **_LAYER_TYPES,
+        "head_dim": "local_head_dim",
+        "global_head_dim": "head_dim",
+        "num_global_key_value_heads": "global_kv_heads",
+        "partial_rotary_factor": "rotary_factor",
+        "rope_local_base_freq": "local_rope_theta",
+        "final_logit_softcapping": "logit_softcap",
+        "attention_k_eq_v": "keys_are_values",
+        "num_kv_shared_layers": "shared_kv_layers",
+        "use_double_wide_mlp": "wide_shared",
+        "hidden_size_per_layer_input": "per_layer_size",
+        "num_experts": "n_experts",
+        "top_k_experts": "n_experts_used",
+        "moe_intermediate_size": "expert_intermediate",
+    },
+    defaults={
+        **_LLAMA_DEFAULTS,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 131072,
+        "tie_word_embeddings": True,
+        "sliding_window": 512,
+        "layer_types": None,
+        "head_dim": 256,
+        "global_head_dim": 512,
+        "num_global_key_value_heads": None,
+        "rope_theta": 1_000_000.0,
+        "partial_rotary_factor": 0.25,
+        "rope_local_base_freq": 10000.0,
+        "rope_scaling": {"rope_type": "proportional"},
+        "final_logit_softcapping": None,
+        "attention_k_eq_v": False,
+        "num_kv_shared_layers": 0,
+        "use_double_wide_mlp": False,
+        "hidden_size_per_layer_input": 256,
+        "num_experts": None,
+        "top_k_experts": None,
+        "moe_intermediate_size": None,
+    },
+    must_equal={
+        "attention_bias": (False,),
+        "hidden_activation": ("gelu_pytorch_tanh",),
+        "use_bidirectional_attention": ("vision",),  # between the parts of a picture; text is causal
+    },
+    irrelevant=frozenset({"vocab_size_per_layer_input"}),
+    rope=("proportional",),
+    derive=derived.gemma4,
+    checks=(gemma4_layers, two_kinds_of_layers),
 )
 
 ARCHITECTURES: Mapping[str, Architecture] = {
@@ -618,6 +673,13 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         aliases={"block_ff_dim": "intermediate_size", "theta": "rope_theta", "tie_embedding": "tie_word_embeddings"},
         derive=derived.lfm2,
         checks=(two_kinds_of_layers, whole_heads),
+    ),
+    "Gemma4ForCausalLM": _GEMMA4,
+    "Gemma4ForConditionalGeneration": replace(
+        _GEMMA4,
+        nested="text_config",
+        prefixes={"model.language_model.": "model."},
+        ignored=("model.vision_tower.", "model.embed_vision.", "model.audio_tower.", "model.embed_audio."),
     ),
     "Qwen3_5ForCausalLM": _QWEN35,
     "Qwen3_5ForConditionalGeneration": replace(
