@@ -3,8 +3,10 @@
 
 PYTHON ?= python3
 VENV := .venv
+NEW := .venv-new
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+pip = $(1)/bin/python -m pip --disable-pip-version-check
+PIP := $(call pip,$(VENV))
 STAMP := $(VENV)/stamp
 
 TORCH_VERSION := 2.13.0
@@ -39,16 +41,19 @@ WHEEL := .wheels/llama-cpp-python-$(LLAMA_VERSION)-$(call slug,$(MACHINE) $(LLAM
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # pip must not run twice at a time in one environment
-.PHONY: help demo test quick install lint types format clean
+.PHONY: help demo test test-new quick install lint types format clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: install $(STAMP)-demo-$(DEMO_VERSION)  ## install, then convert, measure and pick for a real 135M-parameter chat model
 	$(BIN)/edgequant run demo --out runs/demo
 
 test: install  ## install, then the whole test suite
 	$(BIN)/python -m pytest -m "slow or not slow" -ra --durations=10
+
+test-new: $(NEW)/stamp-installed  ## every architecture, the newest families too, with transformers 5 in .venv-new
+	$(NEW)/bin/python -m pytest -m "slow or not slow" -ra --durations=10 tests/test_decoders.py tests/test_dialects.py
 
 quick: install  ## install, then the quick part of the test suite
 	$(BIN)/python -m pytest
@@ -69,14 +74,17 @@ format: install  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## remove .venv, caches and build leftovers; the built wheel and runs/ stay
-	rm -rf $(VENV) build edgequant.egg-info .mypy_cache .ruff_cache .pytest_cache .wheels/*.part
+clean:  ## remove .venv and .venv-new, caches and build leftovers; the built wheel and runs/ stay
+	rm -rf $(VENV) $(NEW) build edgequant.egg-info .mypy_cache .ruff_cache .pytest_cache .wheels/*.part
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP)-venv:
+# The same steps make both environments; $* is the folder.
+ENVIRONMENTS := $(VENV) $(NEW)
+
+$(ENVIRONMENTS:=/stamp-venv): %/stamp-venv:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgequant needs Python 3.11 or later: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -c constraints.txt setuptools
+	$(PYTHON) -m venv $*
+	$(call pip,$*) install -c constraints.txt setuptools
 	touch $@
 
 # MAKEFLAGS would pass this make's job server to the build inside, which cannot reach it.
@@ -89,18 +97,25 @@ $(WHEEL): | $(STAMP)-venv
 	mv '$@.part' '$@'
 
 # One stamp a wheel, and only one at a time: another choice of flags installs again.
-$(STAMP)-$(notdir $(WHEEL)): $(STAMP)-venv | $(WHEEL)
-	rm -f $(STAMP)-llama-cpp-python-*
-	$(PIP) install --force-reinstall --no-deps $(WHEEL)/*.whl
+$(ENVIRONMENTS:=/stamp-$(notdir $(WHEEL))): %/stamp-$(notdir $(WHEEL)): %/stamp-venv | $(WHEEL)
+	rm -f $*/stamp-llama-cpp-python-*
+	$(call pip,$*) install --force-reinstall --no-deps $(WHEEL)/*.whl
 	touch $@
 
 # Without its dependencies, which TORCH_ARGS' index may hold in other versions: the next step brings them, pinned.
-$(STAMP)-torch-$(TORCH_VERSION): $(STAMP)-venv
-	$(PIP) install --no-deps $(TORCH_ARGS) torch==$(TORCH_VERSION)
+$(ENVIRONMENTS:=/stamp-torch-$(TORCH_VERSION)): %/stamp-torch-$(TORCH_VERSION): %/stamp-venv
+	$(call pip,$*) install --no-deps $(TORCH_ARGS) torch==$(TORCH_VERSION)
 	touch $@
 
 $(STAMP)-installed: pyproject.toml constraints.txt $(STAMP)-torch-$(TORCH_VERSION) $(STAMP)-$(notdir $(WHEEL))
 	$(PIP) install -c constraints.txt --no-build-isolation -e '.[all,dev]'
+	touch $@
+
+# Without Optimum, which holds transformers below 4.58. A pin of constraints-new.txt stands in for that of the other file.
+$(NEW)/stamp-installed: pyproject.toml constraints.txt constraints-new.txt \
+    $(NEW)/stamp-torch-$(TORCH_VERSION) $(NEW)/stamp-$(notdir $(WHEEL))
+	awk -F== '!/^#/ && !seen[$$1]++' constraints-new.txt constraints.txt > $(NEW)/constraints.txt
+	$(call pip,$(NEW)) install -c $(NEW)/constraints.txt --no-build-isolation -e '.[convert]' pytest
 	touch $@
 
 $(STAMP)-demo-$(DEMO_VERSION): $(STAMP)-venv
