@@ -32,9 +32,15 @@ BLOCKS: Mapping[str, tuple[int, int]] = {
 }
 ALIGNMENT = 32  # GGUF_DEFAULT_ALIGNMENT in ggml/include/gguf.h, bytes
 _UNQUANTISED = ("F32", "F16", "BF16")
-_IN_FLOAT32 = ("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "shortconv.conv.weight")
+_IN_FLOAT32 = (
+    "_norm.weight",
+    "ffn_gate_inp.weight",
+    "ffn_gate_inp_shexp.weight",
+    "shortconv.conv.weight",
+    "ssm_conv1d.weight",
+)
 #: parts of names: tensor_allows_quantization
-_NOT_QUANTISED = ("_norm.weight", "ffn_gate_inp.weight", "shortconv.conv.weight")
+_NOT_QUANTISED = ("_norm.weight", "ffn_gate_inp.weight", "shortconv.conv.weight", "ssm_conv1d", "per_layer_model_proj")
 #: part of a name -> what it is, the first that fits: tensor_get_category. Fused q, k and v count as values
 _CATEGORIES = {
     "attn_qkv.weight": "value",
