@@ -99,7 +99,7 @@ def _onnx_tensor_bytes(model: Model, fmt: Format) -> int:
 
 def kv_bytes_per_token(sizes: Geometry, *, bytes_per_value: int) -> int:
     """Keys and values of one token over all layers; 2 bytes a value in llama.cpp's float16 cache, 4 in ONNX graphs."""
-    return sizes.n_layers * sizes.n_kv_heads * 2 * sizes.head_dim * bytes_per_value
+    return sizes.cached_values * bytes_per_value
 
 
 def memory_parts(model: Model, fmt: Format, *, context: int, isa: Sequence[str]) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """The sizes and constants of a decoder, read from config.json."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import prod
 from typing import Any
 
 from ... import Error
@@ -85,6 +86,12 @@ class Geometry:
         return tuple(layer < self.n_layers - self.shared_kv_layers for layer in range(self.n_layers))
 
     @property
+    def cached_values(self) -> int:
+        """Elements of keys and values that all layers together keep of one token."""
+        layers = [layer for layer in range(self.n_layers) if not self.attends or self.attends[layer]]
+        return sum(2 * prod(self.heads_of(layer)) for layer in layers if self.has_keys[layer])
+
+    @property
     def has_values(self) -> tuple[bool, ...]:
         """Which layers have values that are not their keys."""
         near = self.slides or (False,) * self.n_layers
@@ -143,7 +150,7 @@ def _geometry(config: Config, row: Architecture) -> Geometry:
 
 
 #: fields that follow from others where config.json does not say
-_DERIVED = {
+_DERIVED: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "n_kv_heads": lambda v: v["n_heads"],
     "head_dim": lambda v: v["hidden"] // v["n_heads"],
     "intermediate": lambda v: v.get("expert_intermediate") or 4 * v["hidden"],
