@@ -11,7 +11,8 @@ import pytest
 
 import small_checkpoint
 from edgequant import Error
-from edgequant.verify import rendering, stored
+from edgequant.convert.vocabulary import chat_template
+from edgequant.verify import stored
 from edgequant.verify.finding import FAILED, PASSED, WARNING
 from edgequant.verify.templates import Templates, cases, compare
 
@@ -78,7 +79,7 @@ def test_a_bomb_in_the_checkpoint_is_stopped_too(tmp_path: Path) -> None:
             "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}x",
             "x",
             FAILED,
-            "rendered, though the checkpoint's does not (TemplateError: no system)",
+            "rendered, though the checkpoint's does not (no system)",
         ),
         ("{% if tools %}{{ tools | length }}{% endif %}x", "x", FAILED, "tools on offer"),
     ],
@@ -111,12 +112,12 @@ def test_what_llama_cpp_would_write_otherwise_is_a_warning() -> None:
 
 
 def test_the_time_a_template_is_told_and_its_marks() -> None:
-    template = rendering.compiled("{{ strftime_now('%d %b %Y') }} {{ {'b': 'é<', 'a': 1} | tojson }}", now=NOW)
-    said = rendering.render(template, [], tools=None, add_generation_prompt=False, tokens={})
+    template = chat_template.compiled("{{ strftime_now('%d %b %Y') }} {{ {'b': 'é<', 'a': 1} | tojson }}", now=NOW)
+    said = chat_template.render(template, [], tools=None, add_generation_prompt=False, tokens={})
     assert said == {"text": '25 Nov 2026 {"b": "é<", "a": 1}'}
 
 
 def test_output_is_counted_while_it_is_made() -> None:
-    template = rendering.compiled(OUTPUT, now=NOW)
+    template = chat_template.compiled(OUTPUT, now=NOW)
     with pytest.raises(Error, match="more than"):
-        rendering.render(template, [], tools=None, add_generation_prompt=False, tokens={})
+        chat_template.render(template, [], tools=None, add_generation_prompt=False, tokens={})

@@ -10,9 +10,10 @@ from typing import Any
 
 from .. import child
 from ..convert import llama_vocabulary
-from . import rendering, stored
+from ..convert.vocabulary import chat_template
+from ..convert.vocabulary.chat_template import Rendered
+from . import stored
 from .finding import FAILED, PASSED, WARNING, Finding
-from .rendering import Rendered
 from .tokens import parting, shown
 
 Progress = Callable[[str], None]
@@ -74,7 +75,7 @@ def render_checkpoint(job: Mapping[str, Any], progress: Progress) -> dict[str, A
     found = stored.of_folder(folder)
     tokenizer = _transformers_tokenizer(folder)
     rendered: dict[str, list[Rendered]] = {}
-    with rendering.limited():
+    with chat_template.limited():
         for name, text in found.templates.items():
             if tokenizer is None:
                 rendered[name] = list(_render_all(name, text, found.tokens, now, progress))
@@ -88,7 +89,7 @@ def render_artifact(job: Mapping[str, Any], progress: Progress) -> dict[str, lis
     theirs = stored.of_folder(Path(job["folder"])).templates
     ours = stored.of(job["container"], Path(job["path"]))
     now = datetime.fromisoformat(job["now"])
-    with rendering.limited():
+    with chat_template.limited():
         return {
             name: list(_render_all(name, text, ours.tokens, now, progress, asked=theirs[name]))
             for name, text in ours.templates.items()
@@ -112,13 +113,13 @@ def _render_all(
     name: str, text: str, tokens: Mapping[str, str], now: datetime, progress: Progress, *, asked: str = ""
 ) -> Iterator[Rendered]:
     try:
-        template = rendering.compiled(text, now=now)
+        template = chat_template.compiled(text, now=now)
     except Exception as error:  # a stranger's code that does not even parse
-        yield from ({"case": case.name, **rendering.broken(error)} for case in cases(asked or text))
+        yield from ({"case": case.name, **chat_template.broken(error)} for case in cases(asked or text))
         return
     for case in cases(asked or text):
         progress(f"{name}: {case.name}")
-        said = rendering.render(
+        said = chat_template.render(
             template,
             case.messages,
             tools=TOOLS if case.tools else None,
@@ -146,7 +147,7 @@ def _render_by_transformers(
         except MemoryError:
             raise
         except Exception as error:  # what a stranger's code raises is its own failure
-            yield {"case": case.name, **rendering.broken(error)}
+            yield {"case": case.name, **chat_template.broken(error)}
 
 
 def _transformers_tokenizer(folder: Path) -> Any:
@@ -175,7 +176,7 @@ def _renderer(tokenizer: Any) -> str:
 def failure(outcome: child.Outcome, *, whose: str, last: str) -> Finding:
     """A child that rendered and did not come back: a template that hangs, bursts or breaks the process."""
     if outcome.signal == "SIGALRM" or outcome.status == "timeout":
-        said = f"{whose} template did not finish within {rendering.DEADLINE_SECONDS:.0f} seconds ({last})"
+        said = f"{whose} template did not finish within {chat_template.DEADLINE_SECONDS:.0f} seconds ({last})"
     elif outcome.status == "oom":
         said = f"{whose} template takes too much memory ({last})"
     else:

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ... import Error
-from . import older_files, special
+from . import chat_template, older_files, special
 from .vocabulary import TokenizerFiles as TokenizerFiles
+
+_A_DAY = datetime(2024, 7, 26)  # what templates are told: a measurement of another day sees the same text
 
 
 def read_files(folder: Path) -> TokenizerFiles:
@@ -124,27 +127,17 @@ class Tokenizer:
 
         The template is a stranger's code: call this behind the fence of `child`, with a deadline.
         """
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
         if self.files.chat_template is None:
             raise Error("the checkpoint has no chat template")
-        extensions = ["jinja2.ext.loopcontrols"]
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
-        environment.globals["raise_exception"] = _refuse
-        environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
         tokens = {f"{name}_token": token for name, token in self.files.special_tokens.items()}
         try:
-            template = environment.from_string(self.files.chat_template)
-            # transformers always defines `tools` and `documents`, and templates ask whether they are none
-            return template.render(
-                messages=list(messages), add_generation_prompt=True, tools=None, documents=None, **tokens
-            )
-        except (Error, MemoryError):
-            raise
-        except Exception as error:  # a stranger's code: what it raises is its own failure
-            raise Error(f"the chat template fails: {error}") from None
-
-
-def _refuse(message: str) -> None:
-    """What templates call for a conversation they do not take."""
-    raise Error(f"the chat template refuses the conversation: {message}")
+            template = chat_template.compiled(self.files.chat_template, now=_A_DAY)
+        except Exception as error:  # a stranger's code that does not even parse
+            said = chat_template.broken(error)
+        else:
+            said = chat_template.render(template, messages, tools=None, add_generation_prompt=True, tokens=tokens)
+        if "refused" in said:
+            raise Error(f"the chat template refuses the conversation: {said['refused']}")
+        if "failed" in said:
+            raise Error(f"the chat template fails: {said['failed']}")
+        return said["text"]

@@ -12,18 +12,18 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .. import Error
+from ... import Error
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 DEADLINE_SECONDS = 5.0  # for all conversations of a template together
 MOST_CHARACTERS = 2**20
+_MOST_SAID = 300
 _ROOM_BYTES = 2**28  # of memory beside what the process holds before it renders
 
-Rendered = dict[
-    str, str
-]  # {"text": ...}, or {"refused": why} where the template raises, {"failed": why} where it breaks
+#: {"text": ...}, or {"refused": its words} where the template raises, {"failed": why} where it breaks
+Rendered = dict[str, str]
 
 
 @contextmanager
@@ -127,4 +127,6 @@ def broken(error: Exception) -> Rendered:
     """What is said of a conversation that a template did not render: by its own `raise_exception`, or by a mistake."""
     from jinja2.exceptions import TemplateError
 
-    return {"refused" if type(error) is TemplateError else "failed": f"{type(error).__name__}: {error}"[:300]}
+    if type(error) is TemplateError:
+        return {"refused": str(error)[:_MOST_SAID]}
+    return {"failed": f"{type(error).__name__}: {error}"[:_MOST_SAID]}
