@@ -73,7 +73,7 @@ def test_a_short_rest_is_left_out() -> None:
     ],
 )
 def test_bos_exactly_once_and_choices_join_to_the_whole(tmp_path: Path, template: str | None, adds_bos: bool) -> None:
-    ours = tokenizer(tmp_path, chat_template=template, add_bos_token=adds_bos)
+    ours = tokenizer(tmp_path, chat_template=template, tokenizer_class="LlamaTokenizerFast", add_bos_token=adds_bos)
     item = choice("on the mat", "the house", "12", " leading", "é")
     row = encode_item(item, ours)
     context = ours.render(item.messages) + "" if template else PLAIN + " "
@@ -129,7 +129,7 @@ def test_without_a_chat_template_turns_are_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def job(tmp_path: Path) -> dict[str, Any]:
-    tokenizer(tmp_path / "model", add_bos_token=True)
+    tokenizer(tmp_path / "model", tokenizer_class="LlamaTokenizerFast", add_bos_token=True)
     (tmp_path / "text.txt").write_text("the cat sat on the mat, and the dog ran. " * 60)
     rows = [
         {"id": "a", "kind": "k", "type": "choice", "prompt": "cat", "choices": ["on", "the"], "answer": 1},
