@@ -191,6 +191,7 @@ class Run:
             {
                 "source": str(named.resolve()) if named.exists() else request.source,
                 "formats": list(request.formats),
+                "asked": sorted(self._ever_asked()),
                 "tasks": list(request.tasks),
                 "device": asdict(request.device),
                 "context": self.context,
@@ -203,6 +204,11 @@ class Run:
                 "versions": _versions(),
             }
         )
+
+    def _ever_asked(self) -> set[str]:
+        """Formats that a user asked for here, now or in an earlier run."""
+        earlier = self.folder.open() if self.folder.description.is_file() else {}
+        return {fmt.name for fmt in self.formats} | set(earlier.get("asked", earlier.get("formats", [])))
 
     def _hear(self, step: str, format_name: str = "") -> child.Progress:
         return lambda detail: self.listen(step, format_name, detail)
@@ -427,7 +433,7 @@ class Run:
         """Remove formats that nobody asked for and nothing needs any more; `compares` keeps what is compared with."""
         if self.request.keep_intermediate:
             return
-        needed = {fmt.name for fmt in self._asked} | {SOURCE}
+        needed = self._ever_asked() | {fmt.name for fmt in self._asked} | {SOURCE}
         needed |= {artifact.format for artifact in self.references()[:1]} if compares else set()
         for artifact in self.artifacts():
             if artifact.format not in needed:

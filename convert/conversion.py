@@ -255,11 +255,7 @@ def _job(checkpoint: Checkpoint, fmt: Format, workshop: Workshop) -> dict[str, A
 def _quantising(checkpoint: Checkpoint, fmt: Format, workshop: Workshop, source: Format) -> dict[str, Any]:
     made = recorded(checkpoint, source, workshop.folder)
     path = made.path if made else str(artifact_path(checkpoint, source, workshop.folder))
-    job = {"source": path, "ftype": fmt.llama_ftype, "threads": workshop.threads}
-    if source is not _BF16 or checkpoint.converter:
-        return job
-    types = ladder.tensor_types(fmt, gguf_shapes(checkpoint), decoder=decoder(checkpoint), source="BF16")
-    return job | {"in_bf16": [name for name, type_name in types.items() if type_name == "BF16"]}
+    return {"source": path, "ftype": fmt.llama_ftype, "threads": workshop.threads}
 
 
 def _copy_tokenizer(checkpoint: Checkpoint, path: Path) -> None:

@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..accuracy.paired import share_interval
+from ..convert.artifact import Artifact
 from ..convert.checkpoint import QuantisedSource
 from ..profiles.device import from_json
-from ..profiles.measurement import Measurement
+from ..profiles.measurement import METRICS, Measurement
 from ..profiles.run_folder import RunFolder
 from . import files, numbers
 from .answer import Limits
@@ -29,6 +30,7 @@ def compare(folder: RunFolder, *, limits: Limits | None = None) -> Report:
     made = folder.made(revision=checkpoint["revision"])
     known = {"", *(artifact.sha256 for artifact in made)}  # a format that could not be made has no digest
     rows = [row for row in folder.store().rows if row.artifact_sha256 in known]
+    made = [artifact for artifact in made if not _passed_through(artifact, rows)]
     if limits and limits.max_memory_bytes is None:
         limits = replace(limits, max_memory_bytes=device.usable_ram_bytes)
     origin = checkpoint["quantised_source"]
@@ -50,6 +52,12 @@ def compare(folder: RunFolder, *, limits: Limits | None = None) -> Report:
         notes=(*_notes(values), *_at_chance(rows, values.get("reference", ""), prepared.get("chance"))),
     )
     return build(made, rows, device=device, context=context, limits=limits)
+
+
+def _passed_through(artifact: Artifact, rows: Sequence[Measurement]) -> bool:
+    """Whether it was only made to make others and gone before anything was measured of it: no row to compare."""
+    measured = any(row.artifact_sha256 == artifact.sha256 and row.metric in METRICS for row in rows)
+    return not measured and any(note.startswith("not eligible: ") for note in artifact.notes)
 
 
 def _at_chance(rows: Sequence[Measurement], reference: str, chance: float | None) -> Iterator[str]:
