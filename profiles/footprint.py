@@ -13,6 +13,8 @@ from ..convert import ladder
 from ..convert.architectures.geometry import Geometry
 from ..convert.formats import Format
 
+_LOOKED_UP = ("token_embd.weight", "position_embd.weight")  # of which a token takes one row
+
 Tensors = Sequence[tuple[str, tuple[int, ...]]]
 
 PROMPT_TOKENS = 512  # what is computed at a time: llama.cpp's n_ubatch, and the prompt assumed for ONNX Runtime
@@ -152,16 +154,24 @@ def repacked_bytes(model: Model, fmt: Format, *, isa: Sequence[str]) -> int:
 
 
 def _is_repacked(type_name: str, shape: tuple[int, ...], isa: Sequence[str]) -> bool:
-    return any(flag in isa and shape[0] % rows == 0 for flag, rows in _REPACKED.get(type_name, ()))
+    """The rows of one matrix count, also where experts are stacked."""
+    return any(flag in isa and shape[-2] % rows == 0 for flag, rows in _REPACKED.get(type_name, ()))
 
 
 def decode_bytes(model: Model, fmt: Format) -> int:
-    """Bytes of weights that one new token reads: all but an embedding of its own, of which it reads one row."""
-    everything = tensor_bytes(model, fmt)
-    shape = dict(model.tensors)["token_embd.weight"]
+    """Bytes of weights that one new token reads: of experts those that are chosen, and of looked-up tables one row."""
     if fmt.container == "onnx":
-        return everything - prod(shape) * (4 if fmt.nominal_bits == 32 else 1)
-    if model.tied:
-        return everything
+        embedding = prod(dict(model.tensors)["token_embd.weight"])
+        return tensor_bytes(model, fmt) - embedding * (4 if fmt.nominal_bits == 32 else 1)
     types = ladder.tensor_types(fmt, model.tensors, decoder=model.decoder)
-    return everything - ladder.size_bytes(types["token_embd.weight"], shape)
+    sizes = {name: ladder.size_bytes(types[name], shape) for name, shape in model.tensors}
+    return sum(int(size * _read_share(model, name)) for name, size in sizes.items())
+
+
+def _read_share(model: Model, name: str) -> float:
+    """The share of a tensor that one token reads."""
+    if name in _LOOKED_UP and not (model.tied and name == "token_embd.weight"):
+        return 0.0
+    if "_exps." in name:
+        return model.sizes.n_experts_used / model.sizes.n_experts
+    return 1.0

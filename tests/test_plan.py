@@ -125,6 +125,21 @@ def test_an_embedding_of_its_own_is_not_read_whole() -> None:
     assert footprint.decode_bytes(tied, formats.find("onnx-fp32")) == 4 * tied.n_weights
 
 
+def test_of_experts_those_that_are_chosen_are_read_and_of_learnt_positions_one_row() -> None:
+    """Two of eight experts: a quarter of 8 x 64 x 32 x 2 bytes. A matrix of 32 x 32, an output of 100 x 32, F16."""
+    tensors = [("token_embd.weight", (100, 32)), ("position_embd.weight", (64, 32)), ("output.weight", (100, 32))]
+    tensors += [("blk.0.attn_q.weight", (32, 32)), ("blk.0.ffn_up_exps.weight", (8, 64, 32))]
+    sizes = geometry(1, 8, 4, hidden=32, n_experts=8, n_experts_used=2)
+    decoder = ladder.Decoder(n_layers=1, n_heads=8, n_kv_heads=8, n_experts=8)
+    model = footprint.Model(sizes=sizes, decoder=decoder, tensors=tensors)
+    assert footprint.decode_bytes(model, formats.find("F16")) == 2 * (100 * 32 + 32 * 32 + 8 * 64 * 32 // 4)
+    q4_0 = formats.find("Q4_0")  # repacked in groups of 8 rows: 64 in each expert, 100 in the output do not fit
+    assert (
+        footprint.repacked_bytes(model, q4_0, isa=("avx2",))
+        == (32 * 32 + 8 * 64 * 32) // 32 * 18 - 32 * 32 // 32 * 16 * 0
+    )
+
+
 def test_onnx_writes_a_tied_embedding_twice() -> None:
     """The shape of SmolLM2-135M exported by Optimum: 162,792,000 float32 values for 134,515,008 weights."""
     smollm2 = [("token_embd.weight", (49152, 576)), ("output_norm.weight", (576,))]
