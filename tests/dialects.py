@@ -104,6 +104,26 @@ def as_transformers_4(config: dict[str, Any], kind: str) -> dict[str, Any]:
     return old | {"rope_scaling": scaling if scaling["rope_type"] != "default" else None}
 
 
+_MLP = {"MixtralForCausalLM": ("block_sparse_moe", "w1", "w3", "w2")}
+
+
+def with_stacked_experts(tensors: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The tensors as transformers 5 has them in memory: one stack for gates and ups, one for downs."""
+    import numpy as np
+
+    part, *names = _MLP.get(kind, ("mlp", "gate_proj", "up_proj", "down_proj"))
+    new = {name.replace(f"{part}.gate.", "mlp.gate."): t for name, t in tensors.items() if ".experts." not in name}
+    for start in sorted({name.partition(".experts.")[0] for name in tensors if ".experts." in name}):
+        n_experts = sum(name.startswith(f"{start}.experts.") for name in tensors) // len(names)
+        gates, ups, downs = (
+            np.stack([tensors[f"{start}.experts.{expert}.{name}.weight"] for expert in range(n_experts)])
+            for name in names
+        )
+        new[f"{start.removesuffix(part)}mlp.experts.gate_up_proj"] = np.concatenate([gates, ups], axis=1)
+        new[f"{start.removesuffix(part)}mlp.experts.down_proj"] = downs
+    return new
+
+
 def deciding(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """The keys that decide something about the text model of the class `kind`."""
     ignored = IRRELEVANT | ARCHITECTURES[kind].irrelevant | {"vision_config"}

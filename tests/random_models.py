@@ -31,6 +31,11 @@ def main() -> None:
         }
         sys.stdout.write(json.dumps(made))
         return
+    if "renamed" in job:
+        for source, target, kind in job["renamed"]:
+            model = getattr(transformers, kind).from_pretrained(source, dtype=torch.float32)
+            model.save_pretrained(target, save_original_format=False)
+        return
     torch.set_num_threads(1)
     for name, row in job["models"].items():
         torch.manual_seed(job["seed"])

@@ -11,6 +11,7 @@ from ..safetensors_header import TensorInfo
 from .geometry import Geometry, geometry
 from .row import Architecture, Tensor
 from .table import find
+from .unpacked import unpacked
 
 Shape = tuple[int, ...]
 Runs = list[tuple[int, int]]  # of rows or columns: first, count
@@ -122,7 +123,7 @@ def _named(checkpoint: Checkpoint, row: Architecture) -> dict[str, TensorInfo]:
             continue
         theirs = next((prefix for prefix in row.prefixes if name.startswith(prefix)), "")
         found[row.prefixes.get(theirs, "") + name.removeprefix(theirs)] = tensor
-    return found
+    return unpacked(found, row.others)
 
 
 def _applies(rule: Tensor, model: Geometry, layer: int) -> bool:

@@ -131,6 +131,22 @@ MIXTRAL = {
         """
     ),
 }
+#: what transformers 5 calls them where it is told not to keep the original names
+MIXTRAL_OTHERS = {
+    "model.layers.{l}.mlp.gate.weight": ("model.layers.{l}.block_sparse_moe.gate.weight",),
+    "model.layers.{l}.mlp.experts.gate_up_proj": (
+        "model.layers.{l}.block_sparse_moe.experts.{e}.w1.weight",
+        "model.layers.{l}.block_sparse_moe.experts.{e}.w3.weight",
+    ),
+    "model.layers.{l}.mlp.experts.down_proj": ("model.layers.{l}.block_sparse_moe.experts.{e}.w2.weight",),
+}
+EXPERTS_OTHERS = {
+    "model.layers.{l}.mlp.experts.gate_up_proj": (
+        "model.layers.{l}.mlp.experts.{e}.gate_proj.weight",
+        "model.layers.{l}.mlp.experts.{e}.up_proj.weight",
+    ),
+    "model.layers.{l}.mlp.experts.down_proj": ("model.layers.{l}.mlp.experts.{e}.down_proj.weight",),
+}
 EXPERTS = layers(
     """
     mlp.gate.weight                  | ffn_gate_inp.weight  | experts hidden

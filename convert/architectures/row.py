@@ -57,6 +57,7 @@ class Architecture:
     writes_head: bool = False  # llama.cpp insists on output.weight even where it is the embedding
     nested: str = ""  # the part of config.json that describes the text model
     prefixes: Mapping[str, str] = field(default_factory=dict)  # of tensor names, to what they are called here
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # a name that may stand for those of `tensors`
     ignored: tuple[str, ...] = ()  # parts of the names of tensors that the text model does not need
     checks: tuple[Callable[[Config], str], ...] = ()  # what else llama.cpp cannot express: "" or what is wrong
     window_limits_context: bool = False  # llama.cpp's graph does not slide: only so many tokens are computed right
