@@ -163,10 +163,10 @@ def test_every_death_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.
 
 def test_a_format_that_could_not_be_made(tmp_path: Path) -> None:
     ours = measuring(tmp_path / "results.jsonl")
-    ours.store_failure(FORMATS["onnx-fp32"], note="Optimum is missing")
+    ours.store_failure(FORMATS["onnx-fp32"], status="error", note="Optimum is missing")
     assert {row.metric for row in ours.store.rows} == set(METRICS)
     assert {(row.format, row.status, row.note, row.runtime) for row in ours.store.rows} == {
-        ("onnx-fp32", "crash", "Optimum is missing", "onnxruntime")
+        ("onnx-fp32", "error", "Optimum is missing", "onnxruntime")
     }
 
 

@@ -134,10 +134,7 @@ def test_of_experts_those_that_are_chosen_are_read_and_of_learnt_positions_one_r
     model = footprint.Model(sizes=sizes, decoder=decoder, tensors=tensors)
     assert footprint.decode_bytes(model, formats.find("F16")) == 2 * (100 * 32 + 32 * 32 + 8 * 64 * 32 // 4)
     q4_0 = formats.find("Q4_0")  # repacked in groups of 8 rows: 64 in each expert, 100 in the output do not fit
-    assert (
-        footprint.repacked_bytes(model, q4_0, isa=("avx2",))
-        == (32 * 32 + 8 * 64 * 32) // 32 * 18 - 32 * 32 // 32 * 16 * 0
-    )
+    assert footprint.repacked_bytes(model, q4_0, isa=("avx2",)) == (32 * 32 + 8 * 64 * 32) // 32 * 18
 
 
 def test_onnx_writes_a_tied_embedding_twice() -> None:
