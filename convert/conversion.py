@@ -3,13 +3,14 @@
 import glob
 import importlib.metadata
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .. import Error, __version__, child
-from . import gguf_split, ladder, peer_converter
+from . import gguf_split, ladder, peer_converter, plain_copy
 from .architectures import layout, rope
 from .architectures.geometry import geometry
 from .architectures.table import find
@@ -144,7 +145,8 @@ def convert(
     job = _job(checkpoint, fmt, workshop)
     _clear(target)
     deadline = _DEADLINE_SECONDS + checkpoint.size_bytes / _SLOWEST_BYTES_PER_SECOND
-    outcome = child.run(entry, job, deadline_seconds=deadline, progress=progress)
+    with _readable(checkpoint, fmt, folder, progress) as source:
+        outcome = child.run(entry, {**job, **source}, deadline_seconds=deadline, progress=progress)
     if outcome.status != "ok":
         discard(target)
         _remove(gguf_split.shards_of(target))
@@ -174,6 +176,7 @@ def _artifact(
     checkpoint: Checkpoint, fmt: Format, workshop: Workshop, *, path: Path, outcome: child.Outcome
 ) -> Artifact:
     contents = _contents(fmt, path)
+    said = gguf_split.excess(files_of(path), workshop.split_max_bytes) if fmt.container == "gguf" else ""
     theirs = checkpoint.converter is not None and fmt.container == "gguf"
     return Artifact(
         checkpoint=checkpoint.name,
@@ -187,7 +190,7 @@ def _artifact(
         tensor_types=contents.tensor_types,
         seconds=outcome.seconds,
         made_by=_made_by(checkpoint, fmt),
-        notes=_notes(checkpoint, fmt, workshop.folder),
+        notes=(*_notes(checkpoint, fmt, workshop.folder), *([said] if said else [])),
         split_max_bytes=workshop.split_max_bytes if fmt.container == "gguf" else 0,
     )
 
@@ -256,6 +259,18 @@ def _quantising(checkpoint: Checkpoint, fmt: Format, workshop: Workshop, source:
     made = recorded(checkpoint, source, workshop.folder)
     path = made.path if made else str(artifact_path(checkpoint, source, workshop.folder))
     return {"source": path, "ftype": fmt.llama_ftype, "threads": workshop.threads}
+
+
+@contextmanager
+def _readable(
+    checkpoint: Checkpoint, fmt: Format, folder: Path, progress: child.Progress | None
+) -> Iterator[dict[str, str]]:
+    """Where an exporter finds plain weights, as a part of its job."""
+    if fmt.container == "gguf" or fmt.made_from in FORMATS:
+        yield {}
+        return
+    with plain_copy.lent(checkpoint, folder / f".{checkpoint.name}-float32", progress=progress) as plain:
+        yield {"folder": str(plain.path)}
 
 
 def _copy_tokenizer(checkpoint: Checkpoint, path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 #: rows and columns of a weight that share a scale; None stands for all of them
 Block = tuple[int | None, int | None]
 
-_KEYS = ("quantization_config", "compression_config")  # the second is compressed-tensors' older name
+KEYS = ("quantization_config", "compression_config")  # the second is compressed-tensors' older name
 _MX_GROUP = 32  # weights (OCP MX specification 1.0)
 #: methods that are refused, as their authors spell them (transformers' quantizers/auto.py, and makers of checkpoints)
 _SPELT = {
@@ -60,7 +60,7 @@ def scheme_of(config: Mapping[str, Any]) -> Scheme | None:
 def _stated(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     for part in (config, config.get("text_config")):
         if isinstance(part, Mapping):
-            for key in _KEYS:
+            for key in KEYS:
                 if isinstance(part.get(key), Mapping) and part[key]:
                     found: Mapping[str, Any] = part[key]
                     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,8 +18,12 @@ from safetensors.numpy import load_file
 import quantised
 import small_checkpoint
 from decoders import DECODERS, TOKENS
-from edgequant import child
-from edgequant.convert import gguf_write, small_floats
+from edgequant import Error, child
+from edgequant.convert import conversion, gguf_write, plain_copy, small_floats
+from edgequant.convert.checkpoint import open_folder
+from edgequant.convert.formats import FORMATS
+from edgequant.runtimes.session import Settings
+from edgequant.verify.gate import Circumstances, Gate
 
 pytestmark = pytest.mark.slow
 
@@ -169,3 +174,47 @@ def test_mxfp4_is_what_transformers_makes_of_it(golden: dict[str, Any]) -> None:
     scales = np.ldexp(1.0, np.array([120, 127, 130, 134]) - 127)
     values = small_floats.decode(np.arange(256, dtype=np.uint8), "F4_E2M1").reshape(4, 4, 32) * scales[None, :, None]
     np.testing.assert_array_equal(values.reshape(4, 128), np.array(golden["MXFP4"]))
+
+
+# -- what transformers and Optimum need: they read no such weights without a GPU
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3-moe-all", "gpt-oss-all"])
+def test_the_gate_compares_with_the_dequantised_checkpoint(made: Path, tmp_path: Path, name: str) -> None:
+    checkpoint = open_folder(made / f"{name}-packed")
+    workshop = conversion.Workshop(folder=tmp_path / "artifacts", threads=1)
+    artifact = conversion.convert(checkpoint, FORMATS["F32"], workshop)
+    scratch = tmp_path / "scratch"
+    gate = Gate(checkpoint, Circumstances(threads=1, free_bytes=8e9, scratch=scratch))
+    finding = gate.check(artifact)["logits"]
+    assert finding.verdict == "passed" and "the checkpoint in transformers" in finding.said, finding
+    assert not (scratch / "float32").exists()
+
+
+def test_optimum_exports_the_dequantised_checkpoint(made: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(made / "llama-packed", tmp_path / "llama")
+    checkpoint = open_folder(folder)
+    workshop = conversion.Workshop(folder=tmp_path / "artifacts", threads=1)
+    artifact = conversion.convert(checkpoint, FORMATS["onnx-fp32"], workshop)
+    assert artifact.tensor_types.keys() == {"float32"}
+    job = {"container": "onnx", "path": artifact.path, "tokens": TOKENS, "logits": str(made / "llama-plain.npy")}
+    plain = {"folder": str(made / "llama-plain"), "tokens": TOKENS, "target": job["logits"], "threads": 1}
+    child.run("edgequant.verify.logits:checkpoint_logits", plain).unwrap()
+    settings = Settings(threads=1, context=256, exact=True).to_json()
+    found = child.run("edgequant.verify.logits:compare_logits", {**job, "settings": settings}).unwrap()
+    assert found["largest_difference"] < 5e-5
+    assert sorted(file.name for file in (tmp_path / "artifacts").iterdir()) == [
+        "llama-onnx-fp32",
+        "llama-onnx-fp32.manifest.json",
+    ]
+
+
+def test_a_disk_without_room_for_the_copy(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = open_folder(made / "llama-packed")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(plain_copy.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(Error, match=r"take 0\.0 GB, 0\.0 GB are free"), plain_copy.lent(checkpoint, tmp_path / "x"):
+        pass
+    assert not (tmp_path / "x").exists()
+    with plain_copy.lent(open_folder(made / "llama-plain"), tmp_path / "x") as same:
+        assert same.path == made / "llama-plain" and not (tmp_path / "x").exists()

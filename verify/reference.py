@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import child
+from .. import Error, child
 from ..child import Outcome, Progress
+from ..convert import plain_copy
 from ..convert.artifact import Artifact
 from ..convert.checkpoint import Checkpoint
 from ..runtimes.fence import Fence
@@ -70,13 +71,21 @@ class References:
 
     def _checkpoint(self, progress: Progress | None) -> Reference | Finding:
         whole, by_layer = needed_bytes(self.checkpoint, len(self.tokens))
-        if whole <= self.free_bytes:
-            return self._computed("logits", "the checkpoint in transformers", {}, progress)
-        if by_layer > self.free_bytes:
+        if min(whole, by_layer) > self.free_bytes:
             return not_checked(f"needs {_gigabytes(by_layer)}, {_gigabytes(self.free_bytes)} are free")
-        files = {name: str(tensor.file) for name, tensor in self.checkpoint.tensors.items()}
+        try:
+            with plain_copy.lent(self.checkpoint, self.scratch / "float32", progress=progress) as plain:
+                return self._by_transformers(plain, whole, progress)
+        except Error as error:
+            return not_checked(str(error))
+
+    def _by_transformers(self, plain: Checkpoint, whole: int, progress: Progress | None) -> Reference | Finding:
+        folder = str(plain.path)
+        if whole <= self.free_bytes:
+            return self._computed("logits", "the checkpoint in transformers", {"folder": folder}, progress)
+        files = {name: str(tensor.file) for name, tensor in plain.tensors.items()}
         name = "the checkpoint in transformers, layer by layer"
-        made = self._computed("layerwise", name, {"files": files}, progress)
+        made = self._computed("layerwise", name, {"folder": folder, "files": files}, progress)
         if isinstance(made, Finding):
             return not_checked(f"needs {_gigabytes(whole)}, {_gigabytes(self.free_bytes)} are free ({made.said})")
         return made
@@ -86,7 +95,6 @@ class References:
     ) -> Reference | Finding:
         target = self._file("checkpoint")
         job = {
-            "folder": str(self.checkpoint.path),
             "tokens": list(self.tokens),
             "target": str(target),
             "threads": self.settings.threads,
