@@ -13,6 +13,9 @@ TORCH_VERSION := 2.13.0
 LLAMA_VERSION := 0.3.36
 DEMO_VERSION := 0.1.2
 
+# What is proven again with transformers 5.
+PROVEN_WITH_NEW := decoders.py dialects.py ladder_architectures.py newest_families.py
+
 # Further arguments of `pip install torch`, for a build without CUDA: the address of an index, say.
 TORCH_ARGS ?=
 
@@ -53,7 +56,7 @@ test: install  ## install, then the whole test suite
 	$(BIN)/python -m pytest -m "slow or not slow" -ra --durations=10
 
 test-new: $(NEW)/stamp-installed  ## every architecture, the newest families too, with transformers 5 in .venv-new
-	$(NEW)/bin/python -m pytest -m "slow or not slow" -ra --durations=10 tests/test_decoders.py tests/test_dialects.py
+	$(NEW)/bin/python -m pytest -m "slow or not slow" -ra --durations=10 $(addprefix tests/test_,$(PROVEN_WITH_NEW))
 
 quick: install  ## install, then the quick part of the test suite
 	$(BIN)/python -m pytest

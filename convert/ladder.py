@@ -135,11 +135,11 @@ def _mixture(fmt: Format, shapes: Mapping[str, tuple[int, ...]], decoder: Decode
     wanted = {name: unquantised_type(source, name, shape) for name, shape in shapes.items()}
     quantised = [name for name in sorted(shapes, key=_order) if _is_quantised(name, shapes[name])]
     places = _places(quantised, shapes, decoder)
-    head = "output.weight" if "output.weight" in shapes else "token_embd.weight"
+    heads = ("output.weight",) if "output.weight" in shapes else ("token_embd.weight", "per_layer_token_embd.weight")
     default = re.sub(r"_[SML]$", "", fmt.name)
     for name in quantised:
         rule = _RULES.get(_category(name))
-        if name == head:
+        if name in heads:
             wanted[name] = _logits(default, shapes[name][-1], decoder)
         else:
             wanted[name] = (rule(fmt.name, places[name], decoder) if rule else None) or default

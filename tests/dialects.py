@@ -63,7 +63,8 @@ def _own(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
         own = {"head_dim": config["global_head_dim"], "num_key_value_heads": config["num_global_key_value_heads"]}
         heads = {key: value for key, value in own.items() if value is not None}
         whole = [layer for layer, layer_kind in enumerate(config["layer_types"]) if layer_kind == "full_attention"]
-        return {"per_layer_config": {str(layer): heads for layer in whole}}
+        digits = len(str(config["num_hidden_layers"] - 1))
+        return {"per_layer_config": {f"{layer:0{digits}}": heads for layer in whole}}
     if kind == "GptOssForCausalLM":
         return {"swiglu_alpha": 1.702, "swiglu_limit": config.get("swiglu_limit", 7.0)}
     if kind == "Lfm2ForCausalLM":

@@ -61,6 +61,16 @@ WIDE = {
     "falcon-11b": _wide("falcon-11b"),
     "llama-3": _wide("llama-3"),
 }  # fmt: skip
+WIDE |= {
+    name: _wide(name, layer_types=kinds * (_LAYERS // 2), **changes)
+    for name, kinds, changes in (
+        ("lfm2", ["conv", "full_attention"], {}),
+        ("qwen35", ["linear_attention", "full_attention"], {"linear_key_head_dim": 64, "linear_value_head_dim": 64}),
+        ("gemma4-small", ["sliding_attention", "full_attention"], {"hidden_size_per_layer_input": 256}),
+        ("gemma4-moe", ["sliding_attention", "full_attention"], {"moe_intermediate_size": 256}),
+    )
+    if name in DECODERS
+}
 
 
 @pytest.fixture(scope="module")

@@ -137,6 +137,8 @@ def test_two_ways_to_say_what_the_full_layers_of_gemma_4_have() -> None:
         named = sizes(GEMMA4, num_global_key_value_heads=1, attention_k_eq_v=equal)
         assert [named.heads_of(layer) for layer in range(2)] == [(16, 2), (32, 1 if equal else 2)]
     assert sizes(GEMMA4, per_layer_config=listed, attention_k_eq_v=True) == named
+    padded = {f"0{layer}": own for layer, own in listed.items()}
+    assert sizes(GEMMA4, per_layer_config=padded, attention_k_eq_v=True) == named
     assert sizes(GEMMA4, per_layer_config={}).head_dim == 16
 
 

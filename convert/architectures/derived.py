@@ -52,8 +52,12 @@ def gemma4(config: dict[str, Any]) -> None:
 
 
 def _heads_of_full_layers(listed: Mapping[str, Any], kinds: Sequence[str]) -> Mapping[str, Any]:
-    """What all full layers have; `ValueError` where others have something too, or one something else."""
-    heads = [dict(listed.get(str(layer), {})) for layer, kind in enumerate(kinds) if kind == "full_attention"]
+    """What all full layers have; `ValueError` where others have something too, or one something else.
+
+    transformers 5.24 writes the layers of a model with ten or more as "00", "01", ...
+    """
+    by_layer = {int(layer): dict(own) for layer, own in listed.items()}
+    heads = [by_layer.get(layer, {}) for layer, kind in enumerate(kinds) if kind == "full_attention"]
     known = heads[0].keys() <= {"head_dim", "num_key_value_heads"}
     if not known or any(other != heads[0] for other in heads) or len(listed) not in (0, len(heads)):
         raise ValueError(f"per_layer_config = {listed!r} does not give all full layers, and them alone, the same heads")
