@@ -59,6 +59,14 @@ def shards_of(target: Path) -> list[Path]:
     return sorted(target.parent.glob(f"{glob.escape(target.stem)}-{digits}-of-{digits}.gguf"))
 
 
+def excess(files: Sequence[Path], limit_bytes: int) -> str:
+    """What is to be said where a shard is larger than the limit; "" where none is, or there is no limit."""
+    largest = max(file.stat().st_size for file in files)
+    if not limit_bytes or largest <= limit_bytes:
+        return ""
+    return f"a shard has {largest:,} bytes instead of {limit_bytes:,}: it holds one tensor, which cannot be cut"
+
+
 def split(whole: Path, limit_bytes: int) -> list[Path]:
     """Cut a file into shards beside it, which take its place; it stays as it is where it keeps to the limit."""
     header = read_header(whole)

@@ -91,6 +91,8 @@ def test_any_limit_gives_files_that_load(checkpoint: Checkpoint, tmp_path: Path,
     assert len(files) == {1: 21, 9_000: 7, 40_000: 2, 10**9: 1}[limit]
     for file in files:
         assert file.stat().st_size <= limit or len(read_header(file).tensors) < 2
+    largest = max(file.stat().st_size for file in files)
+    assert any(f"{largest:,} bytes instead of {limit:,}" in note for note in cut.notes) == (largest > limit)
     assert greedy(cut.path) == greedy(whole.path)
     assert inspect_gguf(Path(cut.path)) == inspect_gguf(Path(whole.path))
 
