@@ -11,13 +11,15 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 import small_checkpoint
 import tokenizer_oracle
+import words
 from edgequant import Error
 from edgequant.convert.vocabulary import probes, proof, sentencepiece_model
 from edgequant.convert.vocabulary import tokenizer as checkpoint_tokenizer
-from edgequant.convert.vocabulary.departures import DEPARTURES
+from edgequant.convert.vocabulary.departures import DEPARTURES, KEY
 from edgequant.convert.vocabulary.tokenizer import read_files
 from edgequant.convert.vocabulary.variants import variants
 from edgequant.convert.vocabulary.vocabulary import Vocabulary, entries
+from edgequant.verify.finding import FAILED, WARNING
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # llama.h, enum llama_token_type
 SPACE = small_checkpoint.SPACE
@@ -151,6 +153,31 @@ def test_a_departure_excuses_nothing_else(tmp_path: Path, scheme: str) -> None:
     made = {**json.loads(bpe(prefix=True)), "normalizer": None, "pre_tokenizer": steps}
     with pytest.raises(Error, match="instead of"):
         proven(write(tmp_path, made))
+
+
+@pytest.fixture(scope="module")
+def spaced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A space is put before a text that does not begin with one."""
+    metaspace = {"type": "Metaspace", "replacement": SPACE, "split": False, "prepend_scheme": "always"}
+    steps = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "}, {"type": "ByteFallback"}]
+    steps += [{"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]
+    made = {**json.loads(bpe(prefix=True)), "normalizer": None, "pre_tokenizer": metaspace}
+    made["decoder"] = {"type": "Sequence", "decoders": steps}
+    return write(tmp_path_factory.mktemp("spaced"), made)
+
+
+def test_the_gate_warns_of_a_departure_that_the_file_states(spaced: Path, tmp_path: Path) -> None:
+    found = words.check("tokens", spaced, tmp_path / "x.gguf")
+    assert found.verdict == WARNING and set(found.samples) == {1.0}, found
+    assert "strings left out, for which the file says: a text that begins with a space" in found.said
+    assert 200 < len(found.samples) < len(probes.texts())
+
+
+@pytest.mark.parametrize("kept_quiet", [True, False], ids=["kept quiet", "another difference"])
+def test_the_gate_excuses_nothing_else(spaced: Path, tmp_path: Path, kept_quiet: bool) -> None:
+    changes = {KEY: None} if kept_quiet else words.exchanged(spaced, "t", "h")
+    found = words.check("tokens", spaced, tmp_path / "x.gguf", changes=changes)
+    assert found.verdict == FAILED and "instead of" in found.said and "left out" not in found.said
 
 
 def test_tokens_that_strip_the_space_after_them(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """The special tokens' part of the gate: BOS, EOS, EOT and pad, and how often BOS and EOS are added to a text."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..convert import llama_vocabulary
-from . import stored, tokens
+from ..convert.vocabulary.tokenizer import Tokenizer
+from . import by_transformers, stored, tokens
 from .finding import FAILED, PASSED, WARNING, Finding
 from .stored import Stored
 
@@ -19,22 +19,35 @@ def check(job: Mapping[str, Any]) -> dict[str, Any]:
 
     `job["end"]` is what the checkpoint's template writes behind an answer. Behind the fence.
     """
-    folder = Path(job["folder"])
-    expected = stored.of_folder(folder)
-    end = _end_of_turn(job["end"], folder)
+    folder, path = Path(job["folder"]), Path(job["path"])
+    expected, with_special = _as_transformers_has_it(folder)
     if job["container"] == "onnx":
-        path = Path(job["path"])
-        ours = stored.of_folder(path)
+        ours, with_ours = _as_transformers_has_it(path)
         rules = [*_same_ids(expected, ours.ids, ours.ids), *_same_ends(expected, ours.end_ids)]
-        rules += _added(with_special(folder), with_special(path))
-        return _judge(rules, "").to_json()
+        return _judge([*rules, *_added(with_special, with_ours)], "").to_json()
+    end = _end_of_turn(job["end"], folder)
     with llama_vocabulary.opened(job["path"]) as vocabulary:
-        said = stored.of_gguf(Path(job["path"])).ids
+        said = stored.of_gguf(path).ids
         rules = [*_same_ids(expected, vocabulary.special_ids(), said)]
         rules += _stops(expected, end, said, vocabulary.ends_generation)
-        rules += _added(with_special(folder), lambda text: vocabulary.encode(text, add_special=True))
+        rules += _added(with_special, lambda text: vocabulary.encode(text, add_special=True))
         others = [index for index in sorted(expected.end_ids) if not vocabulary.ends_generation(index)]
-        return _judge(rules, _unstopped(others)).to_json()
+        unstopped = [f"{index} ({tokens.shown(vocabulary.decode([index]))})" for index in others]
+        return _judge(rules, _unstopped(unstopped)).to_json()
+
+
+def _as_transformers_has_it(folder: Path) -> tuple[Stored, _ENCODE]:
+    """What a folder says of its special tokens, and its tokenizer with what it adds to a text.
+
+    Classes of transformers have special tokens of their own, and go by `add_bos_token` where tokenizer.json says
+    otherwise: where transformers is missing, the project's own reading of their rules has to do.
+    """
+    found = by_transformers.load(folder)
+    said = by_transformers.said_by(folder, found)
+    if found is not None:
+        return said, lambda text: list(found(text, add_special_tokens=True)["input_ids"])
+    own = Tokenizer(folder)
+    return said, lambda text: [*own.files.before, *own.encode(text), *own.files.after]
 
 
 def _judge(rules: Sequence[str], warning: str) -> Finding:
@@ -85,45 +98,20 @@ def _stops(
         yield "" if said["eot"] in known else f"EOT is {said['eot']} instead of {' or '.join(map(str, sorted(known)))}"
 
 
-def _unstopped(others: Sequence[int]) -> str:
+def _unstopped(others: Sequence[str]) -> str:
     if not others:
         return ""
-    return f"the checkpoint also ends answers at {', '.join(map(str, others))}, llama.cpp's programs do not"
+    return f"the checkpoint also ends answers at {', '.join(others)}, llama.cpp's programs do not"
 
 
 def _end_of_turn(text: str, folder: Path) -> int | None:
     """The id of the special token that begins `text`, spaces left out; None for another beginning."""
-    from tokenizers import Tokenizer as Encoder
-
-    begun = text.lstrip()
-    fitting = [token for token in tokens.special_tokens(folder) if begun.startswith(token)]
-    if not fitting:
-        return None
-    index: int | None = Encoder.from_file(str(folder / "tokenizer.json")).token_to_id(max(fitting, key=len))
-    return index
+    added = tokens.added_tokens(folder)
+    fitting = [token for token in added if text.lstrip().startswith(token)]
+    return added[max(fitting, key=len)] if fitting else None
 
 
 def _added(expected: _ENCODE, ours: _ENCODE) -> Iterator[str]:
     for text in _TEXTS:
         a, b = expected(text), ours(text)
         yield "" if a == b else f"{text!r} with special tokens is {b} instead of {a}"
-
-
-def with_special(folder: Path) -> _ENCODE:
-    """The tokenizer of a folder with what it adds to a text: transformers', where it is there and takes the folder.
-
-    Classes of transformers go by `add_bos_token` where tokenizer.json says otherwise.
-    """
-    os.environ["USE_TORCH"] = "0"
-    try:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        return lambda text: list(tokenizer(text, add_special_tokens=True)["input_ids"])
-    except Exception:  # not installed, or a class of another version: each refuses in its own way
-        from tokenizers import Tokenizer as Encoder
-
-        encoder = Encoder.from_file(str(folder / "tokenizer.json"))
-        encoder.no_truncation()
-        encoder.no_padding()
-        return lambda text: list(encoder.encode(text, add_special_tokens=True).ids)

@@ -12,9 +12,10 @@ from typing import Any
 
 from .. import Error
 from ..convert.gguf_header import read_header
+from ..convert.vocabulary.tokenizer import read_files
 
 DEFAULT = "default"
-_NAMES = ("bos", "eos", "unk", "pad", "sep", "cls", "mask")
+NAMES = ("bos", "eos", "unk", "pad", "sep", "cls", "mask")
 _GGUF_NAMES = {"unk": "unknown", "pad": "padding", "sep": "seperator"}  # its spelling (docs/gguf.md, gguf constants.py)
 _TEMPLATE = "tokenizer.chat_template"
 
@@ -30,22 +31,21 @@ class Stored:
     end_ids: frozenset[int] = field(default=frozenset())
 
 
-def of(container: str, path: Path) -> Stored:
-    """What an artifact stores."""
-    return of_gguf(path) if container == "gguf" else of_folder(path)
+def of_folder(folder: Path, named: Mapping[str, str] | None = None) -> Stored:
+    """What the files of a checkpoint, or of an ONNX artifact, say; config.json speaks where the tokenizer is silent.
 
-
-def of_folder(folder: Path) -> Stored:
-    """What the files of a checkpoint, or of an ONNX artifact, say; config.json speaks where the tokenizer is silent."""
+    `named`: special tokens that its class has where no file names them ("bos_token" -> text).
+    """
     config = _json(folder / "tokenizer_config.json")
     model, generation = _json(folder / "config.json"), _json(folder / "generation_config.json")
-    ids = _token_ids(_json(folder / "tokenizer.json"))
+    ids = _token_ids(_json(folder / "tokenizer.json") or read_files(folder).tokenizer)
     mapped = _json(folder / "special_tokens_map.json")
-    tokens = {f"{name}_token": text for name in _NAMES if (text := _text(config, mapped, f"{name}_token"))}
-    special = {name: ids[text] for name in _NAMES if (text := tokens.get(f"{name}_token", "")) in ids}
-    named = {name: _listed(model.get(f"{name}_token_id", _nested(model).get(f"{name}_token_id"))) for name in _NAMES}
-    silent = {name: listed[0] for name, listed in named.items() if listed and name not in special}
-    ends = {*_listed(generation.get("eos_token_id", model.get("eos_token_id"))), *_listed(special.get("eos"))}
+    given = {key: _text(config, mapped, key) for key in (f"{name}_token" for name in NAMES)}
+    tokens = {**(named or {}), **{key: text for key, text in given.items() if text}}
+    special = {name: ids[text] for name in NAMES if (text := tokens.get(f"{name}_token", "")) in ids}
+    named_ids = {name: _listed(model.get(f"{name}_token_id", _nested(model).get(f"{name}_token_id"))) for name in NAMES}
+    silent = {name: listed[0] for name, listed in named_ids.items() if listed and name not in special}
+    ends = {*(_listed(generation.get("eos_token_id")) or named_ids["eos"]), *_listed(special.get("eos"))}
     return Stored(
         templates=_templates(folder, config), tokens=tokens, ids=special, model_ids=silent, end_ids=frozenset(ends)
     )
@@ -55,7 +55,7 @@ def of_gguf(path: Path) -> Stored:
     """What the metadata of a GGUF says; no default of llama.cpp's is filled in."""
     metadata = read_header(path).metadata
     texts = metadata.get("tokenizer.ggml.tokens") or []
-    ids = {name: metadata.get(f"tokenizer.ggml.{_GGUF_NAMES.get(name, name)}_token_id") for name in (*_NAMES, "eot")}
+    ids = {name: metadata.get(f"tokenizer.ggml.{_GGUF_NAMES.get(name, name)}_token_id") for name in (*NAMES, "eot")}
     known = {name: index for name, index in ids.items() if isinstance(index, int)}
     templates = {DEFAULT: metadata[_TEMPLATE]} if metadata.get(_TEMPLATE) else {}
     templates |= {
@@ -63,7 +63,7 @@ def of_gguf(path: Path) -> Stored:
     }
     return Stored(
         templates=templates,
-        tokens={f"{name}_token": texts[i] for name, i in known.items() if name in _NAMES and 0 <= i < len(texts)},
+        tokens={f"{name}_token": texts[i] for name, i in known.items() if name in NAMES and 0 <= i < len(texts)},
         ids=known,
     )
 

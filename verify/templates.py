@@ -1,7 +1,6 @@
 """The chat template's part of the gate: the text that transformers makes of each conversation."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +11,7 @@ from .. import child
 from ..convert import llama_vocabulary
 from ..convert.vocabulary import chat_template
 from ..convert.vocabulary.chat_template import Rendered
-from . import stored
+from . import by_transformers, stored
 from .finding import FAILED, PASSED, WARNING, Finding
 from .tokens import parting, shown
 
@@ -72,8 +71,8 @@ def render_checkpoint(job: Mapping[str, Any], progress: Progress) -> dict[str, A
     templates are told. Behind the fence: a template that does not end has the process killed by SIGALRM.
     """
     folder, now = Path(job["folder"]), datetime.fromisoformat(job["now"])
-    found = stored.of_folder(folder)
-    tokenizer = _transformers_tokenizer(folder)
+    tokenizer = by_transformers.load(folder)
+    found = by_transformers.said_by(folder, tokenizer)
     rendered: dict[str, list[Rendered]] = {}
     with chat_template.limited():
         for name, text in found.templates.items():
@@ -86,8 +85,12 @@ def render_checkpoint(job: Mapping[str, Any], progress: Progress) -> dict[str, A
 
 def render_artifact(job: Mapping[str, Any], progress: Progress) -> dict[str, list[Rendered]]:
     """What the templates stored in the artifact make of the cases of the checkpoint's; limits as above."""
-    theirs = stored.of_folder(Path(job["folder"])).templates
-    ours = stored.of(job["container"], Path(job["path"]))
+    theirs, path = stored.of_folder(Path(job["folder"])).templates, Path(job["path"])
+    ours = (
+        stored.of_gguf(path)
+        if job["container"] == "gguf"
+        else by_transformers.said_by(path, by_transformers.load(path))
+    )
     now = datetime.fromisoformat(job["now"])
     with chat_template.limited():
         return {
@@ -148,21 +151,6 @@ def _render_by_transformers(
             raise
         except Exception as error:  # what a stranger's code raises is its own failure
             yield {"case": case.name, **chat_template.broken(error)}
-
-
-def _transformers_tokenizer(folder: Path) -> Any:
-    """The checkpoint's tokenizer in transformers; None where transformers is missing or knows no such tokenizer."""
-    os.environ["USE_TORCH"] = "0"  # templates need none of it, and it takes seconds to import
-    try:
-        from transformers import AutoTokenizer, PreTrainedTokenizerFast
-    except ImportError:
-        return None
-    for kind in (AutoTokenizer, PreTrainedTokenizerFast):  # a class of another version of transformers
-        try:
-            return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except Exception:  # each class of each version refuses in its own way
-            continue
-    return None
 
 
 def _renderer(tokenizer: Any) -> str:
@@ -289,7 +277,8 @@ class Templates:
         return texts[0].rpartition(answer)[2] if texts and answer in texts[0] else ""
 
     def _none(self, container: str, path: Path) -> Finding:
-        if stored.of(container, path).templates:
+        ours = stored.of_gguf(path) if container == "gguf" else stored.of_folder(path)
+        if ours.templates:
             return Finding(verdict=FAILED, said="the artifact has a chat template, the checkpoint has none")
         return Finding(verdict=PASSED, said="none, as in the checkpoint")
 

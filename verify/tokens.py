@@ -1,18 +1,19 @@
 """The tokenizer's part of the gate: the same ids for every string of the corpus, and the same text from them."""
 
-import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..convert import llama_vocabulary
 from ..convert.gguf_header import read_header
 from ..convert.vocabulary import departures, probes
 from ..convert.vocabulary.tokenizer import Tokenizer, read_files
+from . import by_transformers
 from .finding import FAILED, PASSED, WARNING, Finding
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Encoder
 
 
 def check(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,8 +21,7 @@ def check(job: Mapping[str, Any]) -> dict[str, Any]:
 
     llama.cpp aborts the process on a vocabulary that it cannot work with: behind the fence.
     """
-    theirs = _Files(Path(job["folder"]))
-    added = special_tokens(Path(job["folder"]))
+    theirs, added = _Files(Path(job["folder"])), tuple(added_tokens(Path(job["folder"])))
     texts = probes.texts(added)
     if job["container"] == "onnx":
         ours = _Files(Path(job["path"]))
@@ -50,21 +50,33 @@ def _with_departure(finding: Finding, departure: str, n_excused: int) -> Finding
     return Finding(verdict=WARNING, said=said, samples=finding.samples)
 
 
-def special_tokens(folder: Path) -> tuple[str, ...]:
-    """The added tokens of a folder's tokenizer, those that it calls special and the others."""
-    return tuple(str(row["content"]) for row in read_files(folder).tokenizer.get("added_tokens") or [])
+def added_tokens(folder: Path) -> dict[str, int]:
+    """The added tokens of a folder's tokenizer, those that it calls special and the others, and their ids."""
+    return {str(row["content"]): row["id"] for row in read_files(folder).tokenizer.get("added_tokens") or []}
 
 
 class _Files:
-    """The tokenizer of a folder, decoding without leaving anything out."""
+    """The tokenizer of a folder, decoding without leaving anything out.
+
+    tokenizer.json is what the tokenizers library makes of it. Older files are transformers' to read; where it does
+    not, the project's own reading is all there is, and `read_by` says so.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._tokenizer = Tokenizer(folder)
-        self.composes = '"NFC"' in json.dumps(self._tokenizer.files.tokenizer.get("normalizer"))
-        self.encode = self._tokenizer.encode
+        older = not (folder / "tokenizer.json").is_file()
+        found = getattr(by_transformers.load(folder), "backend_tokenizer", None) if older else None
+        self._encoder: Encoder = found or Tokenizer(folder).encoder
+        self.read_by = "the checkpoint's as the project itself reads its files" if older and not found else ""
+        normalizer = self._encoder.normalizer
+        self.composes = normalizer is not None and normalizer.normalize_str("e\u0301") == "\u00e9"
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(ids, with_special=True)
+        text: str = self._encoder.decode(list(ids), skip_special_tokens=False)
+        return text
 
 
 def _judge(
@@ -86,6 +98,7 @@ def _judge(
         others = f" ({len(differences) - 1} more differ)" if len(differences) > 1 else ""
         return Finding(verdict=FAILED, said=differences[0] + others, samples=tuple(samples))
     said = f"{len(texts)} strings, the same ids and back to the same text"
+    said += f" ({theirs.read_by})" if theirs.read_by else ""
     # llama.cpp leaves composing letters and marks (NFC) to its caller
     said += f" ({n_composed} once composed to NFC, which llama.cpp leaves to the caller)" if n_composed else ""
     return Finding(verdict=PASSED, said=said, samples=tuple(samples))

@@ -8,11 +8,17 @@ from typing import Any
 from ... import Error
 from . import from_gguf, sentencepiece_model, special
 from .pre_tokenizers import PRE_TOKENIZERS
-from .vocabulary import CONTROL, NORMAL, UNREACHABLE, UNUSED, USER_DEFINED, Vocabulary
+from .vocabulary import CONTROL, NORMAL, SPACE, UNREACHABLE, UNUSED, USER_DEFINED, Vocabulary
 
 _MAKE_ONE = "make a tokenizer.json: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
 #: classes whose vocab.json and merges.txt are cut as a row of the table says
 _BYTE_LEVEL = {"GPT2Tokenizer": "gpt-2", "CodeGenTokenizer": "gpt-2", "": "gpt-2", "Qwen2Tokenizer": "qwen2"}
+
+#: `legacy: false` of transformers' LlamaTokenizer: a space is put before the whole text alone
+_SPACE_AT_THE_BEGINNING: Mapping[str, Any] = {
+    "normalizer": None,
+    "pre_tokenizer": {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "first", "split": False},
+}
 
 
 def read(folder: Path, config: Mapping[str, Any], kind: str) -> tuple[dict[str, Any], Sequence[float]]:
@@ -24,6 +30,8 @@ def read(folder: Path, config: Mapping[str, Any], kind: str) -> tuple[dict[str, 
     else:
         raise Error(f"{folder} has no tokenizer.json, tokenizer.model or vocab.json with merges.txt", hint=_MAKE_ONE)
     tokenizer: dict[str, Any] = json.loads(from_gguf.build(vocabulary).to_str())
+    if config.get("legacy") is False and vocabulary.add_space_prefix:
+        tokenizer |= _SPACE_AT_THE_BEGINNING
     return tokenizer, vocabulary.scores
 
 

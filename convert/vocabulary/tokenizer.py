@@ -102,20 +102,20 @@ class Tokenizer:
 
         self.files = read_files(folder)
         file = self.files.path
-        self._encoder: Encoder = (
+        self.encoder: Encoder = (
             Encoder.from_file(str(file)) if file else Encoder.from_str(json.dumps(self.files.tokenizer))
         )
-        self._encoder.no_truncation()  # what a trainer left in the file is no part of the model
-        self._encoder.no_padding()
+        self.encoder.no_truncation()  # what a trainer left in the file is no part of the model
+        self.encoder.no_padding()
 
     def encode(self, text: str) -> list[int]:
         """Token ids, special tokens inside the text recognised, none added."""
-        ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self.encoder.encode(text, add_special_tokens=False).ids
         return ids
 
     def decode(self, token_ids: Sequence[int], *, with_special: bool = False) -> str:
         """The text of token ids, special tokens left out or written out."""
-        text: str = self._encoder.decode(list(token_ids), skip_special_tokens=not with_special)
+        text: str = self.encoder.decode(list(token_ids), skip_special_tokens=not with_special)
         return text
 
     def begin(self) -> list[int]:
