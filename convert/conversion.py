@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import Error, __version__, child
-from . import gguf_split, ladder, peer_converter, plain_copy
+from . import gguf_split, ladder, packed_tensors, peer_converter, plain_copy
 from .architectures import layout, rope
 from .architectures.geometry import geometry
 from .architectures.table import find
@@ -320,7 +320,8 @@ def _notes(checkpoint: Checkpoint, fmt: Format, folder: Path) -> tuple[str, ...]
     if checkpoint.converter:
         return (f"converted by llama.cpp's {peer_converter.SCRIPT}: {checkpoint.converter.why}", *made)
     if source is None:
-        return ()
+        dequantised = packed_tensors.note(checkpoint.tensors.values(), fmt.name)
+        return (dequantised,) if dequantised else ()
     shapes = gguf_shapes(checkpoint)
     fallen = ladder.fell_back(fmt, shapes, decoder=decoder(checkpoint))
     rows = sorted({shape[-1] for name, shape in shapes if name in set(fallen)})

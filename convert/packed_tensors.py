@@ -5,7 +5,7 @@ matrix's first row and column on, the last ones cut short), compressed-tensors' 
 mxfp8. What is there for activations and for the key/value cache alone is left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil, prod
 
@@ -41,6 +41,21 @@ class PackedTensor(TensorInfo):
     scale: TensorInfo
     block: tuple[int, int]
     matrix_rows: int
+
+
+def note(tensors: Iterable[TensorInfo], float_type: str) -> str:
+    """What writing these weights in "F32", "F16" or "BF16" costs; "" where none of them is packed.
+
+    MXFP4's values are multiples of half their scale, in 2 binary digits; bfloat16 has all of its exponents, float16's
+    steps end at 2**-24.
+    """
+    found = sorted({tensor.dtype for tensor in tensors if isinstance(tensor, PackedTensor)})
+    if not found:
+        return ""
+    if found == ["MXFP4"]:
+        exact = "exact but for blocks with a scale below 2^-23" if float_type == "F16" else "exact"
+        return f"dequantised from MXFP4 to {float_type}: {exact}"
+    return f"dequantised from {' and '.join(found)} to {float_type}: each weight times its scale, rounded"
 
 
 def with_scales(tensors: Mapping[str, TensorInfo], scheme: Scheme) -> dict[str, TensorInfo]:

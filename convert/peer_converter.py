@@ -56,11 +56,11 @@ def stated_sizes(checkpoint: Checkpoint) -> tuple[int, int]:
     text = checkpoint.config.get("text_config")
     stated = text if isinstance(text, Mapping) else checkpoint.config
     context = next((stated[key] for key in ("max_position_embeddings", "n_positions", "n_ctx") if key in stated), None)
-    sizes = (context, stated.get("vocab_size"))
-    for key, value in zip(("max_position_embeddings", "vocab_size"), sizes, strict=True):
+    sizes: dict[str, Any] = {"max_position_embeddings": context, "vocab_size": stated.get("vocab_size")}
+    for key, value in sizes.items():
         if type(value) is not int or value < 1:
             raise Error(f"config.json of {checkpoint.source} has no size {key}: {value!r}")
-    return int(sizes[0]), int(sizes[1])
+    return sizes["max_position_embeddings"], sizes["vocab_size"]
 
 
 def write(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, str]:

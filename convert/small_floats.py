@@ -52,4 +52,5 @@ def _eight_bits(codes: "NDArray[np.int_]", *, n_exponent_bits: int) -> "Floats":
         magnitude[exponent == 31] = np.where(digits[exponent == 31] == 0, np.inf, np.nan)
     else:
         magnitude[codes & 0x7F == 0x7F] = np.nan
-    return np.where(codes < 128, magnitude, -magnitude).astype(np.float32)
+    values: Floats = np.where(codes < 128, magnitude, -magnitude).astype(np.float32)
+    return values

@@ -13,9 +13,10 @@ from gguf import GGUFReader
 import quantised
 import small_checkpoint
 from edgequant import Error
-from edgequant.convert import gguf_write, small_floats, weights
+from edgequant.convert import conversion, gguf_write, small_floats, weights
 from edgequant.convert.architectures.keys import check_config
 from edgequant.convert.checkpoint import open_folder
+from edgequant.convert.formats import FORMATS
 from quantised import E4M3, E5M2, Array, Quantiser
 
 FP8 = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic"}
@@ -187,6 +188,26 @@ def test_scales_decide_the_revision(tmp_path: Path) -> None:
     file = tmp_path / "m" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\0")
     assert open_folder(tmp_path / "m").revision != before
+
+
+@pytest.mark.parametrize(
+    ("name", "float_type", "said"),
+    [
+        ("fp8, blocks", "F16", "dequantised from F8_E4M3 to F16: each weight times its scale, rounded"),
+        ("mxfp4", "F16", "dequantised from MXFP4 to F16: exact but for blocks with a scale below 2^-23"),
+        ("mxfp4", "BF16", "dequantised from MXFP4 to BF16: exact"),
+    ],
+)
+def test_an_artifact_says_what_it_was_dequantised_from(tmp_path: Path, name: str, float_type: str, said: str) -> None:
+    written(tmp_path / "m", *LAYOUTS[name])
+    workshop = conversion.Workshop(folder=tmp_path / "artifacts", threads=1)
+    assert conversion.convert(open_folder(tmp_path / "m"), FORMATS[float_type], workshop).notes == (said,)
+
+
+@pytest.mark.parametrize(("exponent", "same"), [(-23, True), (-24, False)])
+def test_float16_holds_4_bits_down_to_that_scale(exponent: int, same: bool) -> None:
+    values = np.ldexp(quantised.FP4, exponent)
+    assert (values.astype(np.float16).astype(np.float32) == values).all() == same
 
 
 def test_what_is_for_activations_is_left_out(tmp_path: Path) -> None:

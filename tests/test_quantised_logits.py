@@ -137,7 +137,7 @@ def test_tensors_are_those_of_the_plain_checkpoint(made: Path, name: str) -> Non
 @pytest.fixture(scope="module")
 def differences(made: Path) -> dict[str, float]:
     """How far llama.cpp on the packed checkpoint is from transformers on the plain one, and on the random one."""
-    jobs = []
+    jobs: list[dict[str, Any]] = []
     for name in MODELS:
         logits = made / f"{name}-plain.npy"
         job = {"folder": str(made / f"{name}-plain"), "tokens": TOKENS, "target": str(logits), "threads": 1}

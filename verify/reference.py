@@ -79,7 +79,7 @@ class References:
         except Error as error:
             return not_checked(str(error))
 
-    def _by_transformers(self, plain: Checkpoint, whole: int, progress: Progress | None) -> Reference | Finding:
+    def _by_transformers(self, plain: Checkpoint, whole: float, progress: Progress | None) -> Reference | Finding:
         folder = str(plain.path)
         if whole <= self.free_bytes:
             return self._computed("logits", "the checkpoint in transformers", {"folder": folder}, progress)

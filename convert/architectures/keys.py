@@ -102,4 +102,7 @@ def _check_rope(scaling: Config, row: Architecture, name: str) -> None:
     if kind == "yarn":
         for key, fixed in _YARN_FIXED.items():
             if scaling.get(key) not in (None, fixed):
-                raise Error(f"config.json: yarn with {key} = {scaling[key]!r} is not supported: llama.cpp has {fixed}")
+                raise Error(
+                    f"config.json: yarn with {key} = {scaling[key]!r} is not supported: llama.cpp has {fixed}",
+                    hint="--converter PATH has llama.cpp's own converter pass over it; the gate says what that costs",
+                )
