@@ -241,7 +241,8 @@ def test_a_module_left_out_is_seen(tmp_path: Path) -> None:
 
 def test_types_are_checked_wherever_there_is_code() -> None:
     tools = project(ROOT)["tool"]
-    assert sorted(tools["mypy"]["packages"]) == sorted(tools["setuptools"]["packages"])
+    outermost = [name for name in tools["setuptools"]["packages"] if name.count(".") == 1]
+    assert sorted(tools["mypy"]["packages"]) == sorted(outermost)
     assert sorted(tools["mypy"]["modules"]) == sorted(["edgequant", *tools["setuptools"]["py-modules"]])
 
 
