@@ -14,7 +14,7 @@ from edgequant.accuracy import items
 from edgequant.convert import conversion, grid, quantised_source
 from edgequant.convert.architectures import layout
 from edgequant.convert.architectures.keys import check_config, check_quantisation
-from edgequant.convert.artifact import Artifact, read_manifest, write_manifest
+from edgequant.convert.artifact import Artifact, files_of, read_manifest, write_manifest
 from edgequant.convert.checkpoint import Checkpoint, QuantisedSource
 from edgequant.convert.formats import DEFAULT_FORMATS, FORMATS, Format, find
 from edgequant.convert.peer_converter import entrusted, find_script
@@ -29,7 +29,7 @@ from edgequant.report.rows import SOURCE
 from edgequant.report.table import Report
 from edgequant.runtimes.session import runtime_version
 from edgequant.verify.finding import FAILED, Finding
-from edgequant.verify.gate import FAILED_GATE, Circumstances, Gate, has_failed, is_quantised, with_findings
+from edgequant.verify.gate import FAILED_GATE, Circumstances, Gate, has_failed, is_quantised, unchanged, with_findings
 
 Listener = Callable[[str, str, str], None]  # step, format ("" where it concerns the whole run), detail
 _PREPARE_DEADLINE_SECONDS = 120.0  # a chat template is a stranger's code
@@ -122,16 +122,19 @@ def verify(path: Path, *, checkpoint: str, listen: Listener) -> Artifact:
 
     In a run, its manifest and the store keep the result. Raises `Error` where nothing says what it came from.
     """
+    if RunFolder(path).description.is_file():
+        raise Error(f"{path} is a run", hint=f"name one of the artifacts in {path / 'artifacts'}")
+    path = path if path.is_dir() else files_of(path)[0]  # any shard stands for the whole
+    if not path.exists():
+        raise Error(f"{path} does not exist")
     if checkpoint:
         return _verify_alone(path, checkpoint, listen)
     folder = RunFolder(path.absolute().parent.parent)
     if path.absolute().parent != folder.artifacts.absolute() or not folder.description.is_file():
         raise Error(f"{path} lies in no run", hint="name what it was made from: --checkpoint FOLDER")
     artifact = read_manifest(path)
-    if not path.exists():
-        raise Error(f"{path} does not exist any more")
     job = Run(request=request_of(folder), listen=listen)
-    return job.check(artifact, job.gate())
+    return job.check(artifact, job.gate(), more={"file": unchanged(artifact)})
 
 
 def _verify_alone(path: Path, checkpoint: str, listen: Listener) -> Artifact:
@@ -333,10 +336,11 @@ class Run:
         )
         return Gate(self.checkpoint, circumstances)
 
-    def check(self, artifact: Artifact, gate: Gate) -> Artifact:
-        """Take one artifact through the gate; returns it with what was found."""
+    def check(self, artifact: Artifact, gate: Gate, more: Mapping[str, Finding] | None = None) -> Artifact:
+        """Take one artifact through the gate; returns it with what was found, `more` before the rest."""
         self.listen("verify", artifact.format, "")
-        findings = gate.check(artifact, among=self.artifacts(), progress=self._hear("verify", artifact.format))
+        hear = self._hear("verify", artifact.format)
+        findings = {**(more or {}), **gate.check(artifact, among=self.artifacts(), progress=hear)}
         if source := self._origin_failed(artifact):
             findings["origin"] = Finding(verdict=FAILED, said=f"{source}, which it is made from, failed its checks")
         checked = with_findings(artifact, findings)

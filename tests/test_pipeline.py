@@ -91,7 +91,7 @@ def test_the_reference_is_the_most_precise_artifact_and_passed_its_checks(report
     checks = {a.format: a.checks for a in report.artifacts}
     assert checks["F16"]["logits"].startswith("passed: ")
     assert checks["onnx-fp32"]["logits"].startswith("passed: ")
-    assert {what for said in checks.values() for what in said} == set(finding.PARTS) - {"source", "origin"}
+    assert {what for said in checks.values() for what in said} == set(finding.PARTS) - {"file", "source", "origin"}
     assert all(checks[name][what].startswith("passed: ") for name in FORMATS for what in ("tokenizer", "template"))
     assert not any(result.startswith(("failed", "not checked")) for said in checks.values() for result in said.values())
 

@@ -12,7 +12,7 @@ import pytest
 
 import small_checkpoint
 from damage import flipped, rewritten, swapped
-from edgequant import child
+from edgequant import Error, child, pipeline
 from edgequant.convert.artifact import Artifact
 from edgequant.convert.checkpoint import Checkpoint, open_folder
 from edgequant.convert.inspection import inspect_gguf
@@ -20,6 +20,7 @@ from edgequant.pipeline import Request, Run
 from edgequant.profiles.device import load
 from edgequant.verify.finding import FAILED, NOT_CHECKED, PASSED, WARNING, Finding
 from edgequant.verify.gate import Circumstances, Gate
+from edgequant.verify.kernels import dequantised_rows
 
 WORDS = ("tokenizer", "template", "special ids")
 
@@ -184,6 +185,31 @@ def test_without_torch_the_gate_says_that_it_did_not_check(
     assert findings["logits"].verdict == NOT_CHECKED and "edgequant[convert]" in findings["logits"].said
     assert {findings[part].verdict for part in WORDS} == {PASSED}
     assert "the project's own renderer" in findings["template"].said
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpoint", "said"),
+    [
+        ("nothing.gguf", "", "nothing.gguf does not exist"),
+        ("nothing.gguf", "somewhere", "nothing.gguf does not exist"),
+        ("file.gguf", "", "file.gguf lies in no run"),
+        ("run", "", "run is a run"),
+        ("run/artifacts", "somewhere", "artifacts is no file"),
+    ],
+)
+def test_what_cannot_be_verified(tmp_path: Path, name: str, checkpoint: str, said: str) -> None:
+    (tmp_path / "run" / "artifacts").mkdir(parents=True)
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "file.gguf").write_bytes(b"GGUF")
+    with pytest.raises(Error, match=said):
+        pipeline.verify(tmp_path / name, checkpoint=checkpoint, listen=lambda *_: None)
+
+
+def test_a_file_cut_short_is_an_error_in_words(made: dict[str, Artifact], tmp_path: Path) -> None:
+    short = tmp_path / "short.gguf"
+    short.write_bytes(Path(made["Q6_K"].path).read_bytes()[:-1000])
+    with pytest.raises(Error, match=r"short\.gguf is damaged: .+"):
+        list(dequantised_rows(str(short)))
 
 
 # -- the folder of an ONNX artifact: its tokenizer files

@@ -52,7 +52,32 @@ def test_a_faithful_artifact(run: Path) -> None:
     result = call("verify", run / "artifacts" / "model-Q8_0.gguf")
     assert result.exit_code == 0, result.output
     assert max(map(len, result.stdout.splitlines())) <= 80
-    assert "✓ logits" in result.stdout and "✗" not in result.stdout
+    assert "✓ file" in result.stdout and "✓ logits" in result.stdout and "✗" not in result.stdout
+
+
+def test_other_bytes_than_those_that_were_made(copy: Path) -> None:
+    """A few weights of one row: no other part can tell them from rounding once F16 is gone."""
+    file = copy / "artifacts" / "model-Q8_0.gguf"
+    (copy / "artifacts" / "model-F16.gguf").unlink()
+    data = bytearray(file.read_bytes())
+    data[-100:-90] = bytes(10)
+    file.write_bytes(data)
+    result = call("verify", file)
+    assert result.exit_code == 1
+    assert "✗ file" in result.stdout and result.stdout.count("✗") == 1, result.stdout
+    rows = [row for row in read(copy / "results.jsonl") if row.metric == "gate_file"]
+    assert [list(row.samples) for row in rows] == [[0.0]]
+
+
+def test_any_shard_stands_for_the_whole(pocket_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    made = call("convert", pocket_folder, "--formats", "Q8_0", "--split-max-size", "1MB", "--out", out, "--no-verify")
+    assert made.exit_code == 0, made.output
+    last = sorted((out / "artifacts").glob("*.gguf"))[-1]
+    result = call("verify", last)
+    assert result.exit_code == 0 and "✓ file" in result.stdout and "✓ kernels" in result.stdout, result.output
+    last.unlink()
+    assert call("verify", sorted((out / "artifacts").glob("*.gguf"))[-1]).exit_code == 1
 
 
 def test_rows_of_the_gate_are_stored(run: Path) -> None:

@@ -24,6 +24,7 @@ def _part(metric: str, unit: str, sample: str) -> Part:
 
 #: the parts of the gate, in the order in which people read of them
 PARTS: Mapping[str, Part] = {
+    "file": _part("gate_file", "share", "1 for the bytes that were made, else 0"),
     "tokenizer": _part("gate_tokenizer", "share", "1 for a string with the checkpoint's ids and text, else 0"),
     "template": _part("gate_template", "share", "1 for a conversation with the checkpoint's text, else 0"),
     "special ids": _part("gate_special_ids", "share", "1 for a rule about special tokens that holds, else 0"),

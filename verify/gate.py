@@ -10,9 +10,10 @@ from typing import Any
 
 from .. import Error, child
 from ..child import Progress
-from ..convert.artifact import Artifact
+from ..convert.artifact import Artifact, digest_of, is_whole
 from ..convert.checkpoint import Checkpoint
 from ..convert.gguf_header import read_header
+from ..convert.vocabulary import departures
 from ..runtimes.fence import Fence
 from ..runtimes.session import Settings
 from . import line, logits, reference
@@ -25,6 +26,8 @@ ALLOWED_DIVERGENCE = {"F32": 1e-5, "float32": 1e-5, "F16": 1e-3, "float16": 1e-3
 #: what a quantised source's own kernels cost: 0.003 to 0.005 nats were seen for 4 and 8 bits (activations in 8 bits)
 ALLOWED_TO_SOURCE = 0.04
 FAILED_GATE = "failed gate: "  # begins the note of a failed check, which the report knows by it
+#: keys beside "tokenizer." that decide tokens: llama.cpp goes by the name too (src/llama-vocab.cpp, "phi-3")
+_OF_WORDS = ("general.architecture", "general.name", departures.KEY)
 _DEADLINE_SECONDS = 3600.0
 
 
@@ -48,6 +51,13 @@ def with_findings(artifact: Artifact, findings: Mapping[str, Finding]) -> Artifa
     failed = [f"{FAILED_GATE}{what}: {found_}" for what, found_ in findings.items() if found_.verdict == FAILED]
     kept = [note for note in artifact.notes if not note.startswith(FAILED_GATE)]
     return replace(artifact, checks={what: str(each) for what, each in findings.items()}, notes=(*kept, *failed))
+
+
+def unchanged(artifact: Artifact) -> Finding:
+    """Whether a file still holds the bytes that its manifest was written for: what was measured is measured of them."""
+    same = is_whole(artifact) and digest_of(Path(artifact.path)) == artifact.sha256
+    said = "the bytes that were made" if same else "other bytes than those that were made and measured"
+    return Finding(verdict=PASSED if same else FAILED, said=f"{said} (sha256)", samples=(float(same),))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +161,7 @@ class Gate:
         """The unquantised artifact of the highest precision that did not fail; else the checkpoint itself."""
         for each in _unquantised(among):
             passed = each.checks.get("logits", "").startswith(PASSED)
-            name = each.format if passed else f"{each.format} (itself not checked against the checkpoint)"
+            name = f"{each.format} ({'' if passed else 'not '}checked against the checkpoint)"
             made = self._references.of_artifact(name, each.container, each.path)
             if isinstance(made, Reference):
                 return made
@@ -198,7 +208,7 @@ def _words_key(artifact: Artifact) -> str:
     try:
         if artifact.container == "gguf":
             metadata = read_header(path).metadata
-            kept = {k: v for k, v in metadata.items() if k.startswith("tokenizer.") or k == "general.architecture"}
+            kept = {k: v for k, v in metadata.items() if k.startswith("tokenizer.") or k in _OF_WORDS}
             digest.update(json.dumps(kept, sort_keys=True, default=repr).encode())
         else:
             for file in sorted([*path.glob("*.json"), *path.rglob("*.jinja")]):

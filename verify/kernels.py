@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import Error
+from ..convert.artifact import files_of
 from ..convert.llama_library import library
 from ..runtimes.llamacpp import LlamaCppSession
 from ..runtimes.session import Settings
@@ -89,22 +91,21 @@ class _Watched(LlamaCppSession):
 def _chosen(path: str) -> dict[str, Any]:
     """Name -> tensor: of each type and shape the first and the last matrix, which covers every kernel in use."""
     groups: dict[tuple[Any, ...], list[Any]] = {}
-    for file in files(path):
-        import gguf
-
-        for tensor in gguf.GGUFReader(file).tensors:
-            if tensor.tensor_type.name not in _UNQUANTISED and len(tensor.shape) == 2:
-                groups.setdefault((tensor.tensor_type.name, *map(int, tensor.shape)), []).append(tensor)
+    for tensor in _tensors(path):
+        if tensor.tensor_type.name not in _UNQUANTISED and len(tensor.shape) == 2:
+            groups.setdefault((tensor.tensor_type.name, *map(int, tensor.shape)), []).append(tensor)
     return {tensor.name: tensor for group in groups.values() for tensor in (group[0], group[-1])}
 
 
-def files(path: str) -> list[Path]:
-    """The file, or all parts of one that was split: NAME-00001-of-00003.gguf."""
-    first = Path(path)
-    stem, of, n = first.stem.rpartition("-of-")
-    if of and n.isdigit() and stem.endswith("-00001"):
-        return sorted(first.parent.glob(f"{stem.removesuffix('00001')}?????-of-{n}.gguf"))
-    return [first]
+def _tensors(path: str) -> Iterator[Any]:
+    """Tensors of the file, or of all parts of one that was split; `Error` where one does not read."""
+    import gguf
+
+    for file in files_of(Path(path)):
+        try:
+            yield from gguf.GGUFReader(file).tensors
+        except (ValueError, IndexError, KeyError) as error:  # each in its own way, where the file ends too early
+            raise Error(f"{file.name} is damaged: {error}", hint="make or download it again") from None
 
 
 class _Watch:
@@ -195,17 +196,15 @@ def _badness(product: _Product) -> float:
 
 def dequantised_rows(path: str) -> Iterator[tuple[str, str, tuple[int, ...], Callable[[Any], "Floats"]]]:
     """(name, type, shape with rows first, rows -> float32) of every matrix in a GGUF, all parts of a split one."""
-    import gguf
     import numpy as np
     from gguf import quants
 
-    for file in files(path):
-        for tensor in gguf.GGUFReader(file).tensors:
-            if len(tensor.shape) < 2:
-                continue
-            data, kind = tensor.data.reshape(-1, tensor.data.shape[-1]), tensor.tensor_type
+    for tensor in _tensors(path):
+        if len(tensor.shape) < 2:
+            continue
+        data, kind = tensor.data.reshape(-1, tensor.data.shape[-1]), tensor.tensor_type
 
-            def read(rows: Any, data: Any = data, kind: Any = kind) -> Any:
-                return quants.dequantize(np.ascontiguousarray(data[rows]), kind)
+        def read(rows: Any, data: Any = data, kind: Any = kind) -> Any:
+            return quants.dequantize(np.ascontiguousarray(data[rows]), kind)
 
-            yield tensor.name, kind.name, tuple(int(n) for n in reversed(tensor.shape)), read
+        yield tensor.name, kind.name, tuple(int(n) for n in reversed(tensor.shape)), read
