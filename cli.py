@@ -143,6 +143,7 @@ making_options = _shared(
         default=0,
         help="Cut GGUF files into shards of at most this, such as 2GB.",
     ),
+    click.option("--allow-nan", is_flag=True, help="Convert weights that are no finite numbers, too."),
 )
 limit_options = _shared(
     click.option("--max-memory", type=Bytes(), help="Largest peak RSS, such as 2GB [the device's usable memory]."),
@@ -330,6 +331,7 @@ def _request(
     keep_intermediate: bool = False,
     split_max_bytes: int = 0,
     converter: Path | None = None,
+    allow_nan: bool = False,
 ) -> "Request":
     from edgequant.convert.formats import DEFAULT_FORMATS
     from edgequant.pipeline import Request
@@ -347,6 +349,7 @@ def _request(
         keep_intermediate=keep_intermediate,
         split_max_bytes=split_max_bytes,
         converter=converter,
+        allow_nan=allow_nan,
         command=shlex.join(["edgequant", *sys.argv[1:]]),
     )
 

@@ -50,6 +50,7 @@ class Request:
     keep_intermediate: bool = False
     split_max_bytes: int = 0  # of a GGUF file; 0 leaves it whole
     converter: Path | None = None  # llama.cpp's, for what ours refuses
+    allow_nan: bool = False  # convert weights that are no finite numbers
     command: str = ""
 
 
@@ -90,6 +91,7 @@ def request_of(folder: RunFolder) -> Request:
         keep_intermediate=values.get("keep_intermediate", False),
         split_max_bytes=values.get("split_max_bytes", 0),
         converter=Path(values["converter"]) if values.get("converter") else None,
+        allow_nan=values.get("allow_nan", False),
         command=values["command"],
     )
 
@@ -202,6 +204,7 @@ class Run:
                 "keep_intermediate": request.keep_intermediate,
                 "split_max_bytes": request.split_max_bytes,
                 "converter": str(request.converter.resolve()) if request.converter else "",
+                "allow_nan": request.allow_nan,
                 "command": request.command,
                 "checkpoint": _summary(self.checkpoint),
                 "versions": _versions(),
@@ -249,23 +252,24 @@ class Run:
         """Make the formats and what they are made from; one that fails is stored as rows, with its reason."""
         missing = [fmt for fmt in self._asked if not self._existing(fmt)]
         needed = conversion.with_sources(missing, bf16_for_f16=bool(self._beyond_f16))
-        failed: dict[str, str] = {}
+        failed: dict[str, Error] = {}
         for fmt in needed:
             self.listen("convert", fmt.name, "")
             try:
                 self._make(fmt, failed)
             except Error as error:
-                failed[fmt.name] = str(error)
+                failed[fmt.name] = error
                 self.listen("failed", fmt.name, str(error))
                 if not self._is_replaced(fmt):
                     self.measuring.store_failure(fmt, status=getattr(error, "status", "error"), note=str(error))
         self._say_what_is_replaced()
         if failed and len(failed) == len(needed) and not self.artifacts():
-            raise Error(f"no format could be made: {next(iter(failed.values()))}")
+            first = next(iter(failed.values()))
+            raise Error(f"no format could be made: {first}", hint=first.hint)
         if self._source_artifact and not self._source_was_checked(self._source_artifact):
             self._keep(self._source_artifact)
 
-    def _make(self, fmt: Format, failed: Mapping[str, str]) -> None:
+    def _make(self, fmt: Format, failed: Mapping[str, Error]) -> None:
         source = conversion.source_of(self.checkpoint, fmt, self.folder.artifacts)
         if source and source.name in failed:
             raise Error(f"{source.name}, which it is made from, failed: {failed[source.name]}")
@@ -288,8 +292,12 @@ class Run:
 
     @property
     def _workshop(self) -> conversion.Workshop:
-        limit = self.request.split_max_bytes
-        return conversion.Workshop(folder=self.folder.artifacts, threads=self.threads, split_max_bytes=limit)
+        return conversion.Workshop(
+            folder=self.folder.artifacts,
+            threads=self.threads,
+            split_max_bytes=self.request.split_max_bytes,
+            allow_nan=self.request.allow_nan,
+        )
 
     def _is_replaced(self, fmt: Format) -> bool:
         return fmt.name == "F16" and bool(self._beyond_f16)

@@ -58,11 +58,15 @@ class Failed(Error):
 
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
-    """Where artifacts are made, on how many threads, and how many bytes a GGUF file may have (0: as it comes)."""
+    """Where artifacts are made, on how many threads, and how many bytes a GGUF file may have (0: as it comes).
+
+    `allow_nan` lets weights through that are no finite numbers.
+    """
 
     folder: Path
     threads: int
     split_max_bytes: int = 0
+    allow_nan: bool = False
 
 
 def with_sources(formats: Sequence[Format], *, bf16_for_f16: bool = False) -> list[Format]:
@@ -251,6 +255,7 @@ def _job(checkpoint: Checkpoint, fmt: Format, workshop: Workshop) -> dict[str, A
         "source": checkpoint.source,
         "name": checkpoint.name,
         "revision": checkpoint.revision,
+        "allow_nan": workshop.allow_nan,
         **({"script": str(checkpoint.converter.script)} if checkpoint.converter else {}),
     }
 

@@ -86,7 +86,7 @@ def _check(values: "NDArray[Any]", dtype: str, name: str, allow_nan: bool) -> No
     if finite.size < values.size and not allow_nan:
         raise Error(
             f"the tensor {name} holds values that are no finite numbers",
-            hint="such a model answers nothing of use: download the checkpoint again",
+            hint="such a model answers nothing of use: download the checkpoint again, or pass --allow-nan",
         )
     if finite.size and float(np.abs(finite).max()) > _LARGEST[dtype]:
         raise BeyondRange(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -26,6 +27,14 @@ _QUANTISATION_VERSION = 2  # ggml's GGML_QNT_VERSION: the layout of k-quants sin
 _FILE_TYPES = {"F32": "ALL_F32", "F16": "MOSTLY_F16", "BF16": "MOSTLY_BF16"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """The float type of a file's matrices, and whether they may hold what is no finite number."""
+
+    dtype: str
+    allow_nan: bool
+
+
 def write(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, str]:
     """Convert `job["folder"]` to `job["target"]` in the float format `job["format"]`; nothing is left on failure.
 
@@ -38,7 +47,8 @@ def write(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, 
     vocabulary = read_vocabulary(checkpoint)
 
     def make(path: Path) -> None:
-        _write_file(path, checkpoint, vocabulary, tensors=tensors, dtype=job["format"], progress=progress)
+        stored = Stored(dtype=job["format"], allow_nan=job.get("allow_nan", False))
+        _write_file(path, checkpoint, vocabulary, tensors=tensors, stored=stored, progress=progress)
 
     return {"path": str(gguf_split.written(Path(job["target"]), make, limit_bytes=job.get("split_max_bytes", 0)))}
 
@@ -49,18 +59,18 @@ def _write_file(
     vocabulary: Vocabulary,
     *,
     tensors: Sequence[PlannedTensor],
-    dtype: str,
+    stored: Stored,
     progress: Callable[[str], None],
 ) -> None:
     model = geometry(checkpoint)
     writer = quick_writer(path, find(checkpoint).gguf)
-    _add_metadata(writer, checkpoint, model, dtype)
+    _add_metadata(writer, checkpoint, model, stored.dtype)
     write_vocabulary(vocabulary, writer, n_tokens=model.vocabulary)
     constants = rope.tensors(model)
     for name, values in constants.items():
         writer.add_tensor_info(name, values.shape, values.dtype, values.nbytes)
     for tensor in tensors:
-        _declare(writer, tensor, dtype)
+        _declare(writer, tensor, stored.dtype)
     with ExitStack() as stack:
         stack.callback(writer.close)
         writer.write_header_to_file()
@@ -75,7 +85,8 @@ def _write_file(
         for done, tensor in enumerate(tensors):
             progress(f"{done + 1} of {len(tensors)} tensors")
             for block in blocks(tensor):
-                stream.write(encode(block, _stored_as(tensor, dtype), name=tensor.pieces[0].tensor.name).data)
+                name, kind = tensor.pieces[0].tensor.name, _stored_as(tensor, stored.dtype)
+                stream.write(encode(block, kind, name=name, allow_nan=stored.allow_nan).data)
             _pad(stream, writer.data_alignment)
 
 

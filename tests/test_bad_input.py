@@ -12,6 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from gguf import GGUFReader
 
 import small_checkpoint
 from edgequant import Error
@@ -215,3 +216,19 @@ def test_the_command_says_it_in_one_line(sharded: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1 and result.stdout == ""
     assert result.stderr.startswith("edgequant: ") and len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_numbers_that_are_none_pass_where_they_are_asked_for(folder: Path) -> None:
+    def spoil(values: Any) -> Any:
+        values[3, 5], values[4, 5] = np.nan, np.inf
+        return values
+
+    rewritten(folder, **{DOWN: spoil})
+    out = folder.parent / "run"
+    asked = ["convert", str(folder), "--formats", "F32", "--out", str(out), "--no-verify"]
+    refused_ = CliRunner().invoke(main, asked)
+    assert refused_.exit_code == 1 and "--allow-nan" in refused_.stderr
+    assert CliRunner().invoke(main, [*asked, "--allow-nan"]).exit_code == 0
+    made = {tensor.name: tensor for tensor in GGUFReader(out / "artifacts" / "model-F32.gguf").tensors}
+    values = made["blk.1.ffn_down.weight"].data
+    assert np.isnan(values[3, 5]) and np.isinf(values[4, 5]) and np.isfinite(values).sum() == values.size - 2
