@@ -18,10 +18,11 @@ from edgequant.convert.checkpoint import Checkpoint, open_folder
 from edgequant.convert.inspection import inspect_gguf
 from edgequant.pipeline import Request, Run
 from edgequant.profiles.device import load
-from edgequant.verify.finding import FAILED, NOT_CHECKED, PASSED, WARNING, Finding
+from edgequant.verify.finding import FAILED, NOT_CHECKED, PASSED, WARNING, Finding, found
 from edgequant.verify.gate import Circumstances, Gate
 from edgequant.verify.kernels import dequantised_rows
 
+END = "<|im_end|>\n"  # what the pocket model's template writes behind an answer
 WORDS = ("tokenizer", "template", "special ids")
 
 
@@ -59,6 +60,15 @@ def damaged(artifact: Artifact, folder: Path, **changes: Any) -> Artifact:
     return Artifact(**{**vars(artifact), "path": str(path), "tensor_types": inspect_gguf(path).tensor_types})
 
 
+def of_part(part: str, artifact: Artifact, gate: Gate) -> Finding:
+    """What one part of the gate says, without the others."""
+    if part == "template":
+        return gate._templates.check(artifact.container, artifact.path)
+    module = {"tokenizer": "tokens", "special ids": "special_ids"}[part]
+    job = {"container": artifact.container, "path": artifact.path, "folder": str(gate._checkpoint.path), "end": END}
+    return found(child.run(f"edgequant.verify.{module}:check", job))
+
+
 def verdicts(findings: Mapping[str, Finding]) -> dict[str, str]:
     return {what: finding.verdict for what, finding in findings.items()}
 
@@ -83,7 +93,7 @@ def test_a_copy_without_damage_passes(made: dict[str, Artifact], gate: Gate, tmp
     [
         ("tokenizer", {"tokenizer.ggml.tokens": swapped("t", "h")}, "instead of"),
         pytest.param("tokenizer", {"tokenizer.ggml.pre": "default"}, "instead of", marks=pytest.mark.slow),
-        ("tokenizer", {"tokenizer.ggml.model": "llama"}, "died of SIGABRT"),
+        pytest.param("tokenizer", {"tokenizer.ggml.model": "llama"}, "died of SIGABRT", marks=pytest.mark.slow),
         ("template", {"tokenizer.chat_template": lambda text: text.replace("\n", " ", 1)}, "at character"),
         pytest.param("template", {"tokenizer.chat_template": None}, "lacks the template", marks=pytest.mark.slow),
         pytest.param("template", {"tokenizer.chat_template": "{% for x in y"}, "not rendered", marks=pytest.mark.slow),
@@ -105,12 +115,20 @@ def test_a_copy_without_damage_passes(made: dict[str, Artifact], gate: Gate, tmp
 def test_damaged_words(
     made: dict[str, Artifact], gate: Gate, tmp_path: Path, part: str, metadata: dict[str, Any], said: str
 ) -> None:
-    findings = gate._of_words(damaged(made["F16"], tmp_path, metadata=metadata))
-    assert findings[part].verdict == FAILED
-    assert said in findings[part].said
-    assert 0.0 in findings[part].samples or "died" in findings[part].said
-    if part == "template":
-        assert findings["tokenizer"].verdict == PASSED
+    finding = of_part(part, damaged(made["F16"], tmp_path, metadata=metadata), gate)
+    assert finding.verdict == FAILED
+    assert said in finding.said
+    assert 0.0 in finding.samples or "died" in finding.said
+
+
+@pytest.mark.slow
+def test_what_writes_an_answer_ends_it_and_parts_do_not_mix(
+    made: dict[str, Artifact], gate: Gate, tmp_path: Path
+) -> None:
+    template = {"tokenizer.chat_template": lambda text: text.replace("\n", " ", 1)}
+    findings = gate._of_words(damaged(made["F16"], tmp_path, metadata=template))
+    assert findings["template"].verdict == FAILED and findings["tokenizer"].verdict == PASSED
+    assert gate._templates.end_of_answer() == END
 
 
 @pytest.mark.parametrize(
@@ -224,6 +242,7 @@ def folder(checkpoint: Checkpoint, tmp_path: Path) -> Artifact:
     return Artifact(**values, **empty, path=str(tmp_path / "onnx"), tensor_types={"float32": 1.0})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_words_of_a_faithful_folder(folder: Artifact, gate: Gate) -> None:
     assert verdicts(gate._of_words(folder)) == dict.fromkeys(WORDS, PASSED)
 
@@ -248,7 +267,7 @@ def test_damaged_words_of_a_folder(folder: Artifact, gate: Gate, part: str, file
     text = json.dumps(json.loads(path.read_text(encoding="utf-8")), ensure_ascii=False)
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")
-    assert gate._of_words(folder)[part].verdict == FAILED
+    assert of_part(part, folder, gate).verdict == FAILED
 
 
 @pytest.mark.slow
@@ -257,6 +276,6 @@ def test_a_token_that_ends_answers_and_is_not_known_to_llama_cpp(
 ) -> None:
     model = Path(shutil.copytree(checkpoint.path, tmp_path / "model"))
     small_checkpoint.change_json(model / "generation_config.json", eos_token_id=[3, 1])
-    job = {"folder": str(model), "container": "gguf", "path": made["F16"].path, "end": "<|im_end|>\n"}
-    found = child.run("edgequant.verify.special_ids:check", job).unwrap()
-    assert found["verdict"] == WARNING and "also ends answers at 1" in found["said"]
+    job = {"folder": str(model), "container": "gguf", "path": made["F16"].path, "end": END}
+    said = child.run("edgequant.verify.special_ids:check", job).unwrap()
+    assert said["verdict"] == WARNING and "also ends answers at 1 ('<|eos|>')" in said["said"]
