@@ -49,7 +49,7 @@ def compare(folder: RunFolder, *, limits: Limits | None = None) -> Report:
         host=rows[-1].host if rows else {},
         command=values["command"],
         versions=values["versions"],
-        notes=(*_notes(values), *_at_chance(rows, values.get("reference", ""), prepared.get("chance"))),
+        notes=(*_notes(values, made), *_at_chance(rows, values.get("reference", ""), prepared.get("chance"))),
     )
     return build(made, rows, device=device, context=context, limits=limits)
 
@@ -74,7 +74,7 @@ def _at_chance(rows: Sequence[Measurement], reference: str, chance: float | None
         )
 
 
-def _notes(values: Mapping[str, Any]) -> Iterator[str]:
+def _notes(values: Mapping[str, Any], made: Sequence[Artifact]) -> Iterator[str]:
     checkpoint = values["checkpoint"]
     if values.get("not_evaluated"):
         yield f"Quality was not measured: {values['not_evaluated']}"
@@ -83,8 +83,9 @@ def _notes(values: Mapping[str, Any]) -> Iterator[str]:
             f"The weights come from a {checkpoint['grid']} file; their channels were rescaled without changing what "
             "the model computes, so that no format profits from the old grid."
         )
-    if not values["verified"]:
-        yield "The artifacts were not checked against the checkpoint (--no-verify)."
+    unchecked = [artifact.format for artifact in made if not artifact.checks]
+    if not values["verified"] and unchecked:  # some may have been checked since, or before
+        yield f"Not checked against the checkpoint (--no-verify): {', '.join(unchecked)}."
     n_left_out = values.get("prepared", {}).get("n_left_out", 0)
     if n_left_out:
         yield f"{n_left_out} items were left out: they do not fit the model's context."
