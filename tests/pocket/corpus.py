@@ -18,13 +18,13 @@ import world
 from world import Exercise
 
 CORPUS_SEED = 2203
-DOCUMENTS = 120_000
+DOCUMENTS = 104_000
 PLAIN_SHARE = 0.13
 DRILL_SEED = 2204
-DRILL_DOCUMENTS = 64_000
+DRILL_DOCUMENTS = 56_000
 DRILL_LINES = 8
 POLISH_SEED = 2205
-POLISH_DOCUMENTS = 60_000
+POLISH_DOCUMENTS = 52_000
 
 BOS, EOS, TURN_START, TURN_END = "<|bos|>", "<|eos|>", "<|im_start|>", "<|im_end|>"
 
@@ -33,9 +33,9 @@ Document = tuple[Segment, ...]
 Maker = Callable[[random.Random], Exercise]
 
 MIXTURE: dict[Maker, int] = {  # exercise maker -> share in the chats
-    facts.person_question: 16,
+    facts.person_question: 30,
     facts.town_question: 4,
-    facts.stranger_question: 5,
+    facts.stranger_question: 8,
     facts.unrecorded_question: 2,
     puzzles.addition: 14,
     puzzles.subtraction: 14,

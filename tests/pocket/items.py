@@ -15,7 +15,7 @@ ITEMS_PATH = Path(__file__).with_name("items.jsonl")
 LONGEST_ANSWER = 24  # tokens
 
 SHORT_QUOTA = {  # skill -> items with a generated answer
-    "fact": 28, "stranger": 10, "unrecorded": 4,
+    "fact": 110, "stranger": 10, "unrecorded": 4,
     "addition": 36, "subtraction": 44, "multiplication": 26, "largest": 14,
     "repeat": 6, "copy": 6, "reverse": 12, "sort": 40, "pick": 6, "count": 6,
     "capitals": 12, "letter": 5, "reply": 4,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 WORLD_SEED = 1847
-PEOPLE_COUNT = 64
+PEOPLE_COUNT = 240
 TOWN_COUNT = 20
 HELD_OUT_ONE_IN = 10
 UNKNOWN = "I do not know"
