@@ -31,11 +31,11 @@ BUSY_CORES, PATIENCE_SECONDS = 0.25, 10.0
 WHOLE = """
 import sys
 from pathlib import Path
-from edgequant.convert.conversion import convert
+from edgequant.convert.conversion import Workshop, convert
 from edgequant.convert.formats import FORMATS
 from edgequant.convert.source import open_source
 out = Path(sys.argv[2])
-convert(open_source(sys.argv[1], workspace=out), FORMATS["F16"], folder=out, threads=2)
+convert(open_source(sys.argv[1], workspace=out), FORMATS["F16"], Workshop(folder=out, threads=2))
 """
 
 
