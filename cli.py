@@ -18,7 +18,8 @@ from edgequant.progress import Progress
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from edgequant.pipeline import Request, Run
+    from edgequant.pipeline import Run
+    from edgequant.profiles.request import Request
     from edgequant.report.answer import Limits
     from edgequant.report.table import Report
 
@@ -334,8 +335,8 @@ def _request(
     allow_nan: bool = False,
 ) -> "Request":
     from edgequant.convert.formats import DEFAULT_FORMATS
-    from edgequant.pipeline import Request
     from edgequant.profiles.device import HOST, load
+    from edgequant.profiles.request import Request
 
     profile = load(device or HOST)
     return Request(
@@ -365,9 +366,10 @@ def _resumed(
     """The run in a folder, with what was asked then unless an option says otherwise."""
     from edgequant import pipeline
     from edgequant.profiles.device import load
+    from edgequant.profiles.request import request_of
     from edgequant.profiles.run_folder import RunFolder
 
-    request = pipeline.request_of(RunFolder(run_folder))
+    request = request_of(RunFolder(run_folder))
     changes: dict[str, Any] = {"device": load(device)} if device else {}
     changes |= {"context": context} if context else {}
     changes |= {"tasks": tasks} if tasks else {}

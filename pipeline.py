@@ -4,54 +4,34 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from edgequant import Error, __version__, child
+from edgequant import Error, child
 from edgequant.accuracy import items
-from edgequant.convert import conversion, grid, quantised_source
+from edgequant.convert import conversion, quantised_source
 from edgequant.convert.architectures import layout
 from edgequant.convert.architectures.keys import check_config, check_quantisation
 from edgequant.convert.artifact import Artifact, files_of, read_manifest, write_manifest
 from edgequant.convert.checkpoint import Checkpoint, QuantisedSource
-from edgequant.convert.formats import DEFAULT_FORMATS, FORMATS, Format, find
+from edgequant.convert.formats import FORMATS, Format, find
 from edgequant.convert.peer_converter import entrusted, find_script
 from edgequant.convert.source import open_source
 from edgequant.profiles import host
 from edgequant.profiles import plan as planning
-from edgequant.profiles.device import Device, from_json
 from edgequant.profiles.measuring import Measuring
+from edgequant.profiles.request import Request, described, request_of
 from edgequant.profiles.run_folder import RunFolder
 from edgequant.report.rebuild import rebuild
 from edgequant.report.rows import SOURCE
 from edgequant.report.table import Report
-from edgequant.runtimes.session import runtime_version
 from edgequant.verify.finding import FAILED, Finding
 from edgequant.verify.gate import FAILED_GATE, Circumstances, Gate, has_failed, is_quantised, unchanged, with_findings
 
 Listener = Callable[[str, str, str], None]  # step, format ("" where it concerns the whole run), detail
 _PREPARE_DEADLINE_SECONDS = 120.0  # a chat template is a stranger's code
 _SOURCES_ONLY = "not eligible: made only as source and reference of the others, and removed after the run"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a user asks of one run; `context` in tokens."""
-
-    source: str
-    out: Path
-    device: Device
-    context: int
-    formats: tuple[str, ...] = DEFAULT_FORMATS
-    tasks: tuple[str, ...] = ()  # names or paths; none means all built-in ones
-    verify: bool = True
-    keep_intermediate: bool = False
-    split_max_bytes: int = 0  # of a GGUF file; 0 leaves it whole
-    converter: Path | None = None  # llama.cpp's, for what ours refuses
-    allow_nan: bool = False  # convert weights that are no finite numbers
-    command: str = ""
 
 
 def run(request: Request, listen: Listener, *, planned: Callable[[planning.Plan], None]) -> Report:
@@ -75,25 +55,6 @@ def run(request: Request, listen: Listener, *, planned: Callable[[planning.Plan]
         job.folder.describe({"not_evaluated": str(error)})
     job.tidy()
     return job.report()
-
-
-def request_of(folder: RunFolder) -> Request:
-    """What was asked of the run in `folder`."""
-    values = folder.open()
-    return Request(
-        source=values["source"],
-        out=folder.path,
-        device=from_json(values["device"]),
-        context=values["context"],
-        formats=tuple(values["formats"]),
-        tasks=tuple(values["tasks"]),
-        verify=values["verified"],
-        keep_intermediate=values.get("keep_intermediate", False),
-        split_max_bytes=values.get("split_max_bytes", 0),
-        converter=Path(values["converter"]) if values.get("converter") else None,
-        allow_nan=values.get("allow_nan", False),
-        command=values["command"],
-    )
 
 
 def predict(request: Request) -> planning.Plan:
@@ -186,30 +147,7 @@ class Run:
             store=self.folder.store(), run=self.folder.path.name, device=request.device, context=self.context
         )
         self.listen("opened", "", str(self.checkpoint))
-        self._describe()
-
-    def _describe(self) -> None:
-        """Write down what is asked and of what, for the steps that come on their own."""
-        request = self.request
-        named = Path(request.source)
-        self.folder.describe(
-            {
-                "source": str(named.resolve()) if named.exists() else request.source,
-                "formats": list(request.formats),
-                "asked": sorted(self._ever_asked()),
-                "tasks": list(request.tasks),
-                "device": asdict(request.device),
-                "context": self.context,
-                "verified": request.verify,
-                "keep_intermediate": request.keep_intermediate,
-                "split_max_bytes": request.split_max_bytes,
-                "converter": str(request.converter.resolve()) if request.converter else "",
-                "allow_nan": request.allow_nan,
-                "command": request.command,
-                "checkpoint": _summary(self.checkpoint),
-                "versions": _versions(),
-            }
-        )
+        self.folder.describe(described(request, self.checkpoint, context=self.context, ever_asked=self._ever_asked()))
 
     def _ever_asked(self) -> set[str]:
         """Formats that a user asked for here, now or in an earlier run."""
@@ -266,8 +204,8 @@ class Run:
         if failed and len(failed) == len(needed) and not self.artifacts():
             first = next(iter(failed.values()))
             raise Error(f"no format could be made: {first}", hint=first.hint)
-        if self._source_artifact and not self._source_was_checked(self._source_artifact):
-            self._keep(self._source_artifact)
+        if self._source_artifact:
+            self._keep(self._with_findings_kept(self._source_artifact))
 
     def _make(self, fmt: Format, failed: Mapping[str, Error]) -> None:
         source = conversion.source_of(self.checkpoint, fmt, self.folder.artifacts)
@@ -316,7 +254,7 @@ class Run:
         order = list(FORMATS)
         found = [self._existing(fmt) for fmt in FORMATS.values()]
         made = sorted((a for a in found if a), key=lambda a: order.index(a.format))
-        return [*made, *([self._source_artifact] if self._source_artifact else [])]
+        return [*made, *([self._with_findings_kept(self._source_artifact)] if self._source_artifact else [])]
 
     @cached_property
     def _source_artifact(self) -> Artifact | None:
@@ -325,11 +263,18 @@ class Run:
             return None
         return quantised_source.as_artifact(self.checkpoint, origin, format_name=SOURCE)
 
+    def _with_findings_kept(self, source: Artifact) -> Artifact:
+        """The quantised source with what its manifest in the folder says of its checks."""
+        for kept in self.folder.made(revision=self.checkpoint.revision):
+            if kept.format == SOURCE and kept.sha256 == source.sha256:
+                return replace(source, checks=kept.checks, notes=kept.notes)
+        return source
+
     def verify(self) -> None:
         """Take every artifact that was not yet checked through the gate; manifests and rows keep the result."""
         gate = self.gate()
         for artifact in sorted(self.artifacts(), key=is_quantised):  # quantised ones are compared with the others
-            if not artifact.checks and not self._source_was_checked(artifact):
+            if not artifact.checks:
                 self.check(artifact, gate)
 
     def gate(self) -> Gate:
@@ -371,10 +316,6 @@ class Run:
         if artifact.format == SOURCE:
             artifact = replace(artifact, path=str(self.folder.artifacts / SOURCE))
         write_manifest(artifact)
-
-    def _source_was_checked(self, artifact: Artifact) -> bool:
-        made = self.folder.made(revision=self.checkpoint.revision)
-        return artifact.format == SOURCE and any(a.checks and a.sha256 == artifact.sha256 for a in made)
 
     def profile(self) -> None:
         """Measure load, prefill, decode and memory of every artifact that the store does not have yet."""
@@ -460,33 +401,3 @@ class Run:
     def report(self) -> Report:
         """Build the report from what is stored and write its files."""
         return rebuild(self.folder)
-
-
-def _summary(checkpoint: Checkpoint) -> dict[str, Any]:
-    origin = checkpoint.quantised_source
-    return {
-        "name": checkpoint.name,
-        "revision": checkpoint.revision,
-        "n_parameters": checkpoint.n_parameters,
-        "architecture": checkpoint.architecture,
-        "dtype": checkpoint.dtype,
-        "quantised_source": asdict(origin) if origin else None,
-        "rescaled": checkpoint.rescaled,
-        "grid": _grid_name(checkpoint),
-    }
-
-
-def _grid_name(checkpoint: Checkpoint) -> str:
-    """The grid that the weights lie on, or lay on before they were rescaled; "" for none."""
-    if checkpoint.rescaled and checkpoint.quantised_source:
-        return checkpoint.quantised_source.type
-    found = grid.recognise(checkpoint)
-    return found.name if found else ""
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "edgequant": __version__,
-        "llama-cpp-python": runtime_version("gguf"),
-        "onnxruntime": runtime_version("onnx"),
-    }

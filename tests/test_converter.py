@@ -19,6 +19,7 @@ from edgequant.convert.gguf_header import read_header
 from edgequant.convert.peer_converter import SCRIPT
 from edgequant.profiles import plan as planning
 from edgequant.profiles.device import load
+from edgequant.profiles.request import Request, request_of
 from edgequant.profiles.run_folder import RunFolder
 from edgequant.profiles.store import read
 from edgequant.report import listings
@@ -44,16 +45,16 @@ def checkout_of(folder: Path, script: str) -> Path:
     return folder
 
 
-def asked(model: Path, out: Path, **changes: Any) -> pipeline.Request:
+def asked(model: Path, out: Path, **changes: Any) -> Request:
     values = {"source": str(model), "out": out, "device": load("host"), "context": 512, "command": "edgequant run"}
-    return pipeline.Request(**{**values, "formats": ("F16", "Q8_0"), **changes})
+    return Request(**{**values, "formats": ("F16", "Q8_0"), **changes})
 
 
-def run(request: pipeline.Request) -> pipeline.Run:
+def run(request: Request) -> pipeline.Run:
     return pipeline.Run(request=request, listen=lambda *_: None)
 
 
-def made(request: pipeline.Request) -> dict[str, Artifact]:
+def made(request: Request) -> dict[str, Artifact]:
     job = run(request)
     job.convert()
     return {artifact.format: artifact for artifact in job.artifacts()}
@@ -131,7 +132,7 @@ def test_artifacts_say_who_made_them_and_why(model: Path, checkout: Path, tmp_pa
     (checkout / "conversion" / "base.py").write_text("# a newer version", encoding="utf-8")
     newer = made(request)
     assert newer["Q8_0"].made_by[SCRIPT] != found["Q8_0"].made_by[SCRIPT]
-    assert pipeline.request_of(RunFolder(tmp_path / "run")).converter == checkout
+    assert request_of(RunFolder(tmp_path / "run")).converter == checkout
 
 
 def test_what_the_table_knows_is_converted_by_ours(tmp_path: Path, checkout: Path) -> None:

@@ -14,6 +14,7 @@ from edgequant import cli, pipeline
 from edgequant.convert import conversion
 from edgequant.convert.artifact import files_of, read_manifest
 from edgequant.convert.conversion import Failed
+from edgequant.profiles.request import request_of
 from edgequant.profiles.run_folder import RunFolder
 from edgequant.report.rebuild import compare
 from test_pipeline import Log, few_items, request, row, run
@@ -62,7 +63,7 @@ def test_it_is_kept_where_that_is_asked_and_by_later_steps_too(
 ) -> None:
     out = tmp_path / "run"
     run(request(pocket_folder, out, formats=("F32", "Q8_0"), keep_intermediate=True))
-    later = pipeline.Run(request=pipeline.request_of(RunFolder(out)), listen=Log())
+    later = pipeline.Run(request=request_of(RunFolder(out)), listen=Log())
     later.tidy()
     assert made(out) == ["F16", "F32", "Q8_0"]
 
@@ -78,7 +79,7 @@ def test_converting_alone(pocket_folder: Path, tmp_path: Path, options: list[str
         files = sorted((out / "artifacts").glob("*.gguf"))
         assert len(files) > 2 and files == files_of(files[0]) and "Q8_0-00001-of-" in files[0].name
         assert all(file.stat().st_size <= 10**6 for file in files)
-        job = pipeline.Run(request=pipeline.request_of(RunFolder(out)), listen=Log())
+        job = pipeline.Run(request=request_of(RunFolder(out)), listen=Log())
         assert [a.path for a in job.artifacts()] == [str(files[0])]
     else:
         assert found == (["F16"] if options else [])

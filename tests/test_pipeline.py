@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from edgequant import Error, child, pipeline
 from edgequant.convert.artifact import digest_of, read_manifest
 from edgequant.profiles.device import load
+from edgequant.profiles.request import Request, request_of
 from edgequant.profiles.run_folder import RunFolder
 from edgequant.profiles.store import read
 from edgequant.report.answer import Limits
@@ -38,13 +39,13 @@ class Log:
             self.steps.append((step, format_name))
 
 
-def request(source: Path | str, out: Path, **changes: object) -> pipeline.Request:
+def request(source: Path | str, out: Path, **changes: object) -> Request:
     """A request for this machine at a small context."""
     values = {"source": str(source), "out": out, "device": load("host"), "context": 512, "command": "edgequant run"}
-    return pipeline.Request(**{**values, **changes})  # type: ignore[arg-type]
+    return Request(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def run(asked: pipeline.Request) -> tuple[Report, Log]:
+def run(asked: Request) -> tuple[Report, Log]:
     """Do the whole job and keep what it said."""
     log = Log()
     return pipeline.run(asked, log, planned=lambda plan: None), log
@@ -352,7 +353,8 @@ import sys
 from pathlib import Path
 from edgequant import pipeline
 from edgequant.profiles.device import load
-request = pipeline.Request(source={str(pocket_folder)!r}, out=Path({str(tmp_path / "run")!r}), device=load("host"),
+from edgequant.profiles.request import Request
+request = Request(source={str(pocket_folder)!r}, out=Path({str(tmp_path / "run")!r}), device=load("host"),
                            context=256, formats=("Q8_0",), tasks=({tasks!r},))
 job = pipeline.Run(request=request, listen=lambda *said: None)
 job.plan(), job.convert(), job.verify(), job.profile(), job.evaluate(), job.report()
@@ -386,4 +388,4 @@ def test_a_folder_with_something_else_in_it_is_refused(pocket_folder: Path, tmp_
 def test_run_json_holds_what_was_asked(report: Report, out: Path) -> None:
     values = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert values["formats"] == list(FORMATS)
-    assert pipeline.request_of(RunFolder(out)).formats == FORMATS
+    assert request_of(RunFolder(out)).formats == FORMATS

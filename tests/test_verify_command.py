@@ -13,6 +13,7 @@ from damage import flipped, rewritten
 from edgequant import pipeline
 from edgequant.cli import main
 from edgequant.profiles.device import load
+from edgequant.profiles.request import Request
 from edgequant.profiles.run_folder import RunFolder
 from edgequant.profiles.store import read
 from edgequant.report.rebuild import compare
@@ -129,9 +130,7 @@ def test_a_gguf_outside_a_run(run: Path, pocket_folder: Path, tmp_path: Path) ->
 
 def test_a_run_of_a_gguf_is_compared_with_that_file(run: Path, tmp_path: Path) -> None:
     source = Path(shutil.copy(run / "artifacts" / "model-Q8_0.gguf", tmp_path / "source.Q8_0.gguf"))
-    asked = pipeline.Request(
-        source=str(source), out=tmp_path / "run", device=load("host"), context=256, formats=("F16",)
-    )
+    asked = Request(source=str(source), out=tmp_path / "run", device=load("host"), context=256, formats=("F16",))
     job = pipeline.Run(request=asked, listen=lambda *_: None)
     job.convert()
     job.verify()
