@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that a test that reads recorded numbers start
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,14 @@ def pytest_configure() -> None:
     """No test reaches for a hub, and no library may try to: children inherit this."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="module")
+def natives_importable() -> Iterator[None]:
+    """The module's children find native.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import small_checkpoint
@@ -343,3 +347,11 @@ DECODERS |= _scaled()
 LEFT_OUT = {decoder.kind for decoder in DECODERS.values() if decoder.since > TRANSFORMERS}
 COMPARED = {kind: row for kind, row in ARCHITECTURES.items() if kind not in LEFT_OUT}
 DECODERS = {name: decoder for name, decoder in DECODERS.items() if decoder.since <= TRANSFORMERS}
+
+
+def transformers_makes(job: dict[str, Any]) -> str:
+    """What random_models.py prints."""
+    script = Path(__file__).with_name("random_models.py")
+    done = subprocess.run([sys.executable, script], input=json.dumps(job), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout

@@ -5,8 +5,6 @@ from __future__ import annotations
 import filecmp
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,29 +15,13 @@ from safetensors.numpy import load_file, save_file
 
 import dialects
 import small_checkpoint
-from decoders import COMPARED, DECODERS, LEFT_OUT, TOKENS, TRANSFORMERS, Decoder
+from decoders import COMPARED, DECODERS, LEFT_OUT, TOKENS, TRANSFORMERS, Decoder, transformers_makes
 from edgequant import Error, child
 from edgequant.convert import assembly, gguf_write
 from edgequant.convert.architectures.table import ARCHITECTURES
 from edgequant.convert.gguf_header import read_header
 
-pytestmark = pytest.mark.slow
-
-
-def transformers_makes(job: dict[str, Any]) -> str:
-    """What random_models.py prints."""
-    script = Path(__file__).with_name("random_models.py")
-    done = subprocess.run([sys.executable, script], input=json.dumps(job), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
-@pytest.fixture(scope="module", autouse=True)
-def natives_importable() -> Iterator[None]:
-    """Children find native.py."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
-        yield
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("natives_importable")]
 
 
 @pytest.fixture(scope="module")

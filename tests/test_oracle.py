@@ -12,15 +12,12 @@ from edgequant.convert import gguf_write
 from edgequant.convert.checkpoint import open_folder
 from edgequant.convert.vocabulary.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.usefixtures("natives_importable")
+
 STORY = (
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw "
     "a big, red ball. She wanted to play with it, but it was too high."
 )
-
-
-@pytest.fixture(autouse=True)
-def natives_importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
 
 def story(folder: Path, container: str, path: Path) -> str:

@@ -316,6 +316,9 @@ def test_a_quantised_source_is_a_row_and_bounds_the_pick(
     assert made.answer.without_source not in (None, "source", "Q4_0")
     sizes = [r.size_bytes for r in made.rows if r.format == made.answer.pick]
     assert sizes == [source.stat().st_size]
+    again = pipeline.Run(request=request_of(RunFolder(tmp_path / "run")), listen=Log())
+    (kept,) = (artifact for artifact in again.artifacts() if artifact.format == "source")
+    assert kept.path == str(source) and kept.checks["logits"].startswith("passed: ")
 
 
 def test_another_device_is_emulated(pocket_folder: Path, pocket_items: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from safetensors.numpy import load_file
 
 import quantised
 import small_checkpoint
-from decoders import DECODERS, TOKENS
+from decoders import DECODERS, TOKENS, transformers_makes
 from edgequant import Error, child
 from edgequant.convert import conversion, gguf_write, plain_copy, small_floats
 from edgequant.convert.checkpoint import open_folder
@@ -25,7 +24,7 @@ from edgequant.convert.formats import FORMATS
 from edgequant.runtimes.session import Settings
 from edgequant.verify.gate import Circumstances, Gate
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("natives_importable")]
 
 BLOCK = [24, 40]  # divides no size of the models
 FP8 = {"quant_method": "fp8", "weight_block_size": BLOCK, "modules_to_not_convert": ["lm_head"]}
@@ -61,19 +60,6 @@ scales = torch.tensor([[[120, 127, 130, 134]] * 4], dtype=torch.uint8)
 found["MXFP4"] = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)[0].T.tolist()
 json.dump(found, sys.stdout)
 """
-
-
-def transformers_makes(job: dict[str, Any]) -> None:
-    script = Path(__file__).with_name("random_models.py")
-    done = subprocess.run([sys.executable, script], input=json.dumps(job), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def natives_importable() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,11 @@ from edgequant import Error, child
 from edgequant.convert import gguf_write
 from edgequant.runtimes import session
 
+pytestmark = pytest.mark.usefixtures("natives_importable")
+
 TOKENS = [(17 * n + n * n) % small_checkpoint.VOCABULARY for n in range(40)]
 #: float32 sums in another order; relative to the largest logit
 ROUNDING = 1e-5
-
-
-@pytest.fixture(autouse=True)
-def natives_importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="module")
