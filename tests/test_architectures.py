@@ -14,6 +14,7 @@ from edgequant.convert.architectures.keys import check_config
 from edgequant.convert.architectures.layout import plan
 from edgequant.convert.architectures.table import ARCHITECTURES
 from edgequant.convert.checkpoint import Checkpoint, TensorInfo
+from published_configurations import PUBLISHED
 
 SHAPES = {name: values.shape for name, values in small_checkpoint.tensors().items()}
 MISTRAL = {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": None}
@@ -111,6 +112,11 @@ def test_both_dialects_say_the_same(theta: float, scaling: dict[str, Any] | None
     check_config(checkpoint(values))
     assert old == new
     assert old.rope_theta == theta and old.rope_scaling == expected
+
+
+def test_the_older_name_of_a_scaling_within_the_newer_dialect() -> None:
+    values = config(rope_parameters={"type": "linear", "factor": 4.0, "rope_theta": 10000.0})
+    assert geometry(checkpoint(values)).rope_scaling == {"rope_type": "linear", "factor": 4.0}
 
 
 def test_sizes_and_their_defaults() -> None:
@@ -223,6 +229,11 @@ def test_every_architecture_names_its_own_tensors() -> None:
     for needing in (QWEN2, {**QWEN3, "head_dim": 8}):
         with pytest.raises(Error, match="lacks the tensor"):
             plan(checkpoint(config(**needing)))
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_a_published_configuration_is_not_refused(name: str) -> None:
+    check_config(checkpoint(PUBLISHED[name]))
 
 
 # -- windows that llama.cpp's graphs do not slide

@@ -63,7 +63,7 @@ def _spread_rope(flat: dict[str, Any], parameters: Any) -> None:
         if rest.get(key) is not None:
             flat[key] = rest[key]
         rest.pop(key, None)
-    if rest.get("rope_type", "default") == "default":
+    if rest.get("rope_type", rest.get("type", "default")) == "default":
         flat["rope_scaling"] = None
     else:
         flat["rope_scaling"] = rest

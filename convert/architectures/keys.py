@@ -14,18 +14,20 @@ from .table import find
 #: keys that decide nothing about the computation, for every architecture
 IRRELEVANT = words(
     """
-    _attn_implementation_autoset _name_or_path add_cross_attention architectures attention_dropout auto_map
-    bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward compression_config
-    cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample dtype early_stopping
-    encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task forced_bos_token_id
-    forced_eos_token_id gradient_checkpointing hidden_dropout id2label ignore_keys_at_rope_validation initializer_range
-    is_decoder is_encoder_decoder is_llama_config label2id language length_penalty max_length min_length model_type
-    no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_attentions output_hidden_states
-    output_scores pad_token_id prefix pretraining_tp problem_type pruned_heads quantization_config
-    remove_invalid_values repetition_penalty return_dict return_dict_in_generate rope_interleaved sep_token_id
-    suppress_tokens task_specific_params temperature tf_legacy_loss tie_encoder_decoder tokenizer_class top_k top_p
-    torch_dtype torchscript transformers.js_config transformers_version typical_p unsloth_fixed unsloth_version
-    use_bfloat16 use_cache
+    _attn_implementation _attn_implementation_autoset _flash_attn_2_enabled _name_or_path _num_labels
+    add_cross_attention architectures attention_dropout attn_implementation auto_map bad_words_ids
+    begin_suppress_tokens bos_token_id chunk_size_feed_forward cls_token_id compression_config
+    cross_attention_hidden_size custom_pipelines decoder_start_token_id diversity_penalty do_sample dtype
+    early_stopping encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task
+    forced_bos_token_id forced_eos_token_id gradient_checkpointing hidden_dropout id2label
+    ignore_keys_at_rope_validation initializer_range is_decoder is_encoder_decoder is_llama_config label2id
+    language length_penalty mask_token_id max_length max_sequence_length min_length model_max_length model_name
+    model_type no_repeat_ngram_size num_beam_groups num_beams num_labels num_return_sequences output_attentions
+    output_hidden_states output_past output_scores pad_token_id prefix pretraining_tp problem_type pruned_heads
+    quantization_config remove_invalid_values repetition_penalty return_dict return_dict_in_generate
+    rope_interleaved sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss
+    tie_encoder_decoder tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config
+    transformers_version typical_p unk_token_id unsloth_fixed unsloth_version use_bfloat16 use_cache
     """
 )
 #: what each kind of scaling reads; llama.cpp has the rest built in
@@ -43,6 +45,8 @@ _SCALING_KEYS = {
         "factor",
     ),
 }
+#: what says of any scaling where it comes from
+_SCALING_IRRELEVANT = ("rope_type", "finetuned")
 #: yarn's constants in llama.cpp, which its files cannot change (src/llama-hparams.h)
 _YARN_FIXED = {"beta_fast": 32, "beta_slow": 1, "truncate": True}
 
@@ -97,7 +101,7 @@ def _check_rope(scaling: Config, row: Architecture, name: str) -> None:
             f"config.json: rope scaling {kind!r} is not supported for {name}", hint=f"supported: {', '.join(known)}"
         )
     for key, value in scaling.items():
-        if key not in _SCALING_KEYS[kind] and key != "rope_type" and value is not None:
+        if key not in _SCALING_KEYS[kind] and key not in _SCALING_IRRELEVANT and value is not None:
             raise Error(f"config.json: rope scaling {kind!r} with {key} = {value!r} is not supported")
     if kind == "yarn":
         for key, fixed in _YARN_FIXED.items():

@@ -35,7 +35,8 @@ GELU = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh")
 ROUTING = frozenset({"output_router_logits", "router_aux_loss_coef", "router_jitter_noise"})
 DROPOUTS = words(
     """
-    attn_pdrop classifier_dropout embd_pdrop embedding_dropout hidden_dropout resid_pdrop residual_dropout
+    attention_probs_dropout_prob attn_pdrop classifier_dropout embd_pdrop embedding_dropout hidden_dropout
+    hidden_dropout_prob resid_pdrop residual_dropout
     summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
     """
 )

@@ -61,7 +61,7 @@ ROWS: Mapping[str, Architecture] = {
             "tie_word_embeddings": True,
         },
         must_equal={"activation": GELU, "alibi": (False,), "bias": (False,), "parallel_attn": (True,)},
-        irrelevant=DROPOUTS | {"apply_residual_connection_post_layernorm"},
+        irrelevant=DROPOUTS | {"apply_residual_connection_post_layernorm", "ff_factor"},
         aliases={
             "n_embed": "hidden_size",
             "n_head": "num_attention_heads",

@@ -33,7 +33,7 @@ _LLAMA = Architecture(
     tensors={**naming.LLAMA, **naming.ROTARY_BIASES, **naming.MLP_BIASES},
     reads={**LLAMA_READS, **HEAD_DIM, "attention_bias": "attention_bias", "mlp_bias": "mlp_bias"},
     defaults={**LLAMA_DEFAULTS, "head_dim": None, "attention_bias": False, "mlp_bias": False},
-    must_equal=SILU,
+    must_equal={**SILU, "activation": ("swiglu",)},  # Falcon3's second name of what Llama's graph is
     rope=("default", "linear", "llama3", "yarn"),
 )
 _MISTRAL = replace(

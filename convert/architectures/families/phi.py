@@ -83,7 +83,14 @@ ROWS: Mapping[str, Architecture] = {
             "partial_rotary_factor": 1.0,
             "sliding_window": None,
         },
-        must_equal={**SILU, "attention_bias": (False,)},
+        must_equal={
+            **SILU,
+            "attention_bias": (False,),
+            "full_attn_mod": (1,),  # this and the next three stand in Phi-4-mini's alone
+            "interpolate_factor": (1,),
+            "lm_head_bias": (False,),
+            "mlp_bias": (False,),
+        },
         irrelevant=DROPOUTS,
         rope=("default", "longrope"),
         window_limits_context=True,

@@ -7,6 +7,10 @@ from ..expressible import whole_heads
 from ..reading import DROPOUTS, GELU, LAYER_NORM_EPS, SILU, SIZES, WINDOW
 from ..row import Architecture
 
+#: keys that its configurations still have from StarCoder's; `hidden_act` and `norm_epsilon` count
+_STARCODER_LEFTOVERS = frozenset(
+    {"activation_function", "attention_softmax_in_fp32", "layer_norm_epsilon", "scale_attention_softmax_in_fp32"}
+)
 _STARCODER2_TENSORS = {
     **naming.without(naming.PLAIN, "mlp."),
     **naming.LAYER_NORM_BIASES,
@@ -57,8 +61,14 @@ ROWS: Mapping[str, Architecture] = {
             "sliding_window": None,
             "tie_word_embeddings": True,
         },
-        must_equal={"hidden_act": GELU, "use_bias": (True,), "mlp_type": ("default",), "norm_type": ("layer_norm",)},
-        irrelevant=DROPOUTS,
+        must_equal={
+            "hidden_act": GELU,
+            "use_bias": (True,),
+            "mlp_type": ("default",),
+            "norm_type": ("layer_norm",),
+            "scale_attn_weights": (True,),
+        },
+        irrelevant=DROPOUTS | _STARCODER_LEFTOVERS,
         norm="layer",
         window_limits_context=True,
         checks=(whole_heads,),
@@ -87,7 +97,7 @@ ROWS: Mapping[str, Architecture] = {
             "use_parallel_residual": False,
             "use_qkv_bias": False,
         },
-        must_equal=SILU,
+        must_equal={**SILU, "rotary_scaling_factor": (1.0,)},
         irrelevant=DROPOUTS,
         norm="layer",
         writes_head=True,
