@@ -7,7 +7,7 @@ from typing import Any
 #: rows and columns of a weight that share a scale; None stands for all of them
 Block = tuple[int | None, int | None]
 
-KEYS = ("quantization_config", "compression_config")  # the second is compressed-tensors' older name
+KEYS = ("quantization_config", "compression_config", "quantization")  # older compressed-tensors' name, and MLX's
 _MX_GROUP = 32  # weights (OCP MX specification 1.0)
 #: methods that are refused, as their authors spell them (transformers' quantizers/auto.py, and makers of checkpoints)
 _SPELT = {
@@ -21,6 +21,7 @@ _SPELT = {
     "gptq": "GPTQ",
     "higgs": "HIGGS",
     "hqq": "HQQ",
+    "mlx": "MLX",
     "modelopt": "NVIDIA ModelOpt",
     "quanto": "Quanto",
     "quark": "AMD Quark",
@@ -68,10 +69,15 @@ def _stated(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _unnamed(stated: Mapping[str, Any]) -> str:
-    """Older files leave the method out: bitsandbytes' keys are told from the others (transformers' auto.py)."""
+    """Older files leave the method out: bitsandbytes' keys are told from the others (transformers' auto.py).
+
+    MLX writes a group's size and bits alone, besides layers that differ.
+    """
     if any(key.startswith(("load_in_", "_load_in_", "bnb_")) for key in stated):
         return "bitsandbytes"
-    return "compressed-tensors" if "config_groups" in stated else "an unnamed method"
+    if "config_groups" in stated:
+        return "compressed-tensors"
+    return "mlx" if {"group_size", "bits"} <= stated.keys() and "desc_act" not in stated else "an unnamed method"
 
 
 def _with_bits(label: str, stated: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 import small_checkpoint
 from edgequant import Error
+from edgequant.convert.architectures.expressible import whole_heads
 from edgequant.convert.architectures.geometry import geometry
 from edgequant.convert.architectures.keys import check_config
 from edgequant.convert.architectures.layout import plan
@@ -309,12 +310,19 @@ def test_a_key_that_no_row_explains_is_named(kind: str) -> None:
         ("FalconForCausalLM", {"num_ln_in_parallel_attn": 2}, "num_ln_in_parallel_attn = 2"),
         ("FalconForCausalLM", {"alibi": True}, "alibi = True"),
         ("PhiForCausalLM", {"qk_layernorm": True}, "qk_layernorm = True"),
-        ("OlmoForCausalLM", {"hidden_size": 64, "num_attention_heads": 4, "head_dim": 32}, "head_dim"),
+        ("OlmoForCausalLM", {"hidden_size": 64, "num_attention_heads": 4, "head_dim": 32}, "head_dim = 32: 4 heads"),
     ],
 )
 def test_what_a_graph_cannot_express(kind: str, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(Error, match=re.escape(said)):
         check_config(checkpoint({"architectures": [kind], **changes}))
+
+
+@pytest.mark.parametrize("kind", [kind for kind, row in ARCHITECTURES.items() if whole_heads in row.checks])
+def test_a_head_that_is_said_to_be_what_it_is(kind: str) -> None:
+    sizes = {"hidden_size": 64, "num_attention_heads": 4, "head_dim": 16}
+    said = next(said for said in PUBLISHED.values() if said["architectures"] == [kind])
+    check_config(checkpoint({**said, **sizes}))
 
 
 @pytest.mark.parametrize(

@@ -348,6 +348,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {**compressed("float-quantized"), "transform_config": {"config_groups": {"R1": {}}}},
         "transformed weights",
     ),
+    "mlx": ({"group_size": 64, "bits": 4}, r"MLX \(4 bits\)"),
     "unheard of": ({"quant_method": "tomorrow"}, "tomorrow"),
     "unnamed": ({"bits": 3}, r"an unnamed method \(3 bits\)"),
 }
@@ -364,6 +365,14 @@ def test_other_methods_are_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(Error, match="already quantised"):
         converted(tmp_path / "m")
     assert not (tmp_path / "m.gguf").exists()
+
+
+def test_mlx_has_a_key_of_its_own(tmp_path: Path) -> None:
+    small_checkpoint.write(
+        tmp_path / "m", config={**small_checkpoint.CONFIG, "quantization": {"group_size": 64, "bits": 8}}
+    )
+    with pytest.raises(Error, match=r"already quantised with MLX \(8 bits\)"):
+        check_config(open_folder(tmp_path / "m"))
 
 
 def test_the_base_model_of_the_card_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from ..checkpoint import Checkpoint
 from ..front_matter import read_front_matter, texts
 from ..quantisation_config import scheme_of
 from .dialect import canonical
+from .expressible import whole_heads
 from .geometry import geometry
 from .row import Architecture, Config, words
 from .table import find
@@ -84,8 +85,13 @@ def _check_key(key: str, value: Any, row: Architecture, name: str) -> None:
             raise Error(f"config.json: {key} = {value!r} is not supported for {name}")
     elif key in ("rope_scaling", "original_max_position_embeddings") and (not row.rope and value):
         raise Error(f"config.json: {key} = {value!r} is not supported for {name}, whose positions are learnt")
-    elif key not in row.reads and key not in row.irrelevant | IRRELEVANT | {"rope_scaling"}:
+    elif key not in row.reads and key not in row.irrelevant | IRRELEVANT and not _is_checked(key, row):
         raise Error(f"config.json: the key {key} = {value!r} is not known for {name}")
+
+
+def _is_checked(key: str, row: Architecture) -> bool:
+    """Whether another function looks at this key."""
+    return key == "rope_scaling" or (key == "head_dim" and whole_heads in row.checks)
 
 
 def _allowed(value: Any, allowed: tuple[Any, ...]) -> bool:
