@@ -13,6 +13,7 @@ from .attention import Attention
 from .checkpoint import open_folder
 from .gguf_header import GgufHeader, read_header
 from .inspection import Contents, count, count_onnx
+from .quantisation_config import Scheme, scheme_of
 
 _LONG_ARRAY = 16  # elements; of a longer one only these are kept
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
@@ -121,8 +122,7 @@ def _faults(path: Path, headers: Sequence[GgufHeader], files: Sequence[Path]) ->
 def _describe_checkpoint(folder: Path) -> Description:
     opened = open_folder(folder, revision="not computed")  # which would read all weights
     card = model_card.entries(opened)
-    quantised = opened.config.get("quantization_config")
-    method = quantised.get("quant_method", "an unknown method") if isinstance(quantised, Mapping) else ""
+    scheme = scheme_of(opened.config)
     return Description(
         path=folder,
         container="checkpoint",
@@ -136,8 +136,15 @@ def _describe_checkpoint(folder: Path) -> Description:
         licence=_licence(card),
         base_models=_base_models(card),
         chat_templates=_folder_templates(folder),
-        notes=(f"quantised by {method}: its tensors hold packed weights",) if method else (),
+        notes=(_quantised(scheme),) if scheme else (),
     )
+
+
+def _quantised(scheme: Scheme) -> str:
+    """Weights that cannot be read are counted as the tensors that hold them."""
+    if scheme.unreadable:
+        return f"quantised with {scheme.unreadable}: its tensors hold packed weights, and are counted as they are"
+    return f"quantised with {scheme.name}: weights are counted as they are unpacked"
 
 
 def _describe_onnx(graph: Path) -> Description:

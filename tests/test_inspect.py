@@ -144,7 +144,14 @@ def test_an_unknown_architecture_is_described_all_the_same(tmp_path: Path) -> No
     config = {"model_type": "new", "quantization_config": {"quant_method": "gptq"}, "vocab_size": "?", "n_layer": [1]}
     found = told(small_checkpoint.write(tmp_path / "model", config=config))
     assert found["architecture"] == "new" and found["attention"] is None
-    assert "gptq" in found["notes"][0] and "not known" in shown(tmp_path / "model")
+    assert found["notes"] == ["quantised with GPTQ: its tensors hold packed weights, and are counted as they are"]
+    assert "not known" in shown(tmp_path / "model")
+
+
+def test_weights_of_a_kind_that_is_read_are_counted_unpacked(tmp_path: Path) -> None:
+    config = {**small_checkpoint.CONFIG, "quantization_config": {"quant_method": "fp8"}}
+    found = told(small_checkpoint.write(tmp_path / "model", config=config))
+    assert found["notes"] == ["quantised with FP8: weights are counted as they are unpacked"]
 
 
 def test_a_checkpoint_is_not_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
