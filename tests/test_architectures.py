@@ -169,6 +169,13 @@ def test_an_output_matrix_is_left_out_where_it_is_tied() -> None:
     assert untied["lm_head.weight"] == "output.weight"
 
 
+def test_gemma_with_a_copy_of_its_embedding() -> None:
+    """Trainers save lm_head.weight beside the embedding that it is."""
+    gemma = config(architectures=["GemmaForCausalLM"], model_type="gemma", head_dim=8, tie_word_embeddings=True)
+    alone, copied = (checkpoint(gemma, shapes) for shapes in (SHAPES, {**SHAPES, "lm_head.weight": (320, 32)}))
+    assert names(copied) == names(alone)
+
+
 def test_whether_it_is_tied_is_seen_from_the_tensors() -> None:
     values = config()
     del values["tie_word_embeddings"]

@@ -8,14 +8,13 @@ from ..expressible import gemma_activation, gemma_query_scale, gemma_window
 from ..reading import HEAD_DIM, LAYER_TYPES, LLAMA_DEFAULTS, LLAMA_READS, WINDOW
 from ..row import Architecture
 
-_GEMMA_TENSORS = naming.changed(naming.without(naming.PLAIN, "lm_head"), "plus_one", *naming.NORM_WEIGHTS)
+_GEMMA_TENSORS = naming.changed(naming.PLAIN, "plus_one", *naming.NORM_WEIGHTS)
 _GEMMA2_TENSORS = naming.changed(
-    {**naming.without(naming.PLAIN, "lm_head", "layernorm"), **naming.FOUR_NORMS}, "plus_one", *naming.NORM_WEIGHTS
+    {**naming.without(naming.PLAIN, "layernorm"), **naming.FOUR_NORMS}, "plus_one", *naming.NORM_WEIGHTS
 )
 _GEMMA3_TENSORS = {
     **_GEMMA2_TENSORS,
     **naming.changed(naming.QK_NORMS, "plus_one", *naming.NORM_WEIGHTS),
-    "lm_head.weight": naming.MODEL["lm_head.weight"],
 }
 _GEMMA = Architecture(
     gguf="gemma",
