@@ -301,8 +301,9 @@ def test_a_value_that_the_graph_takes_for_granted_is_named(kind: str) -> None:
 def test_a_key_that_no_row_explains_is_named(kind: str) -> None:
     row = ARCHITECTURES[kind]
     values = {**sound(kind), "flux_compensation": 3}
-    with pytest.raises(Error, match=f"the key flux_compensation = 3 is not known for {kind}"):
+    with pytest.raises(Error, match=f"the key flux_compensation = 3 is not known for {kind}") as caught:
         check_config(checkpoint({row.nested: values, **values} if row.nested else values))
+    assert "--converter PATH" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ IRRELEVANT = words(
     transformers_version typical_p unk_token_id unsloth_fixed unsloth_version use_bfloat16 use_cache
     """
 )
+#: what is left to a user whom this refuses
+_ELSE = "--converter PATH has llama.cpp's own converter pass over it; the gate says what that costs"
 #: what each kind of scaling reads; llama.cpp has the rest built in
 _SCALING_KEYS = {
     "default": (),
@@ -63,7 +65,7 @@ def check_config(checkpoint: Checkpoint) -> None:
     for check in row.checks:
         said = check(config)
         if said:
-            raise Error(f"config.json: {said} is not supported for {checkpoint.architecture}")
+            raise Error(f"config.json: {said} is not supported for {checkpoint.architecture}", hint=_ELSE)
     _check_rope(geometry(checkpoint).rope_scaling, row, checkpoint.architecture)
 
 
@@ -82,11 +84,11 @@ def check_quantisation(checkpoint: Checkpoint) -> None:
 def _check_key(key: str, value: Any, row: Architecture, name: str) -> None:
     if key in row.must_equal:
         if not _allowed(value, row.must_equal[key]):
-            raise Error(f"config.json: {key} = {value!r} is not supported for {name}")
+            raise Error(f"config.json: {key} = {value!r} is not supported for {name}", hint=_ELSE)
     elif key in ("rope_scaling", "original_max_position_embeddings") and (not row.rope and value):
         raise Error(f"config.json: {key} = {value!r} is not supported for {name}, whose positions are learnt")
     elif key not in row.reads and key not in row.irrelevant | IRRELEVANT and not _is_checked(key, row):
-        raise Error(f"config.json: the key {key} = {value!r} is not known for {name}")
+        raise Error(f"config.json: the key {key} = {value!r} is not known for {name}", hint=_ELSE)
 
 
 def _is_checked(key: str, row: Architecture) -> bool:
@@ -104,15 +106,16 @@ def _check_rope(scaling: Config, row: Architecture, name: str) -> None:
     known = row.rope or ("default",)
     if kind not in known:
         raise Error(
-            f"config.json: rope scaling {kind!r} is not supported for {name}", hint=f"supported: {', '.join(known)}"
+            f"config.json: rope scaling {kind!r} is not supported for {name}",
+            hint=f"supported: {', '.join(known)}; {_ELSE}",
         )
     for key, value in scaling.items():
         if key not in _SCALING_KEYS[kind] and key not in _SCALING_IRRELEVANT and value is not None:
-            raise Error(f"config.json: rope scaling {kind!r} with {key} = {value!r} is not supported")
+            raise Error(f"config.json: rope scaling {kind!r} with {key} = {value!r} is not supported", hint=_ELSE)
     if kind == "yarn":
         for key, fixed in _YARN_FIXED.items():
             if scaling.get(key) not in (None, fixed):
                 raise Error(
                     f"config.json: yarn with {key} = {scaling[key]!r} is not supported: llama.cpp has {fixed}",
-                    hint="--converter PATH has llama.cpp's own converter pass over it; the gate says what that costs",
+                    hint=_ELSE,
                 )
