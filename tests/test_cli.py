@@ -118,6 +118,7 @@ def test_quiet_and_verbose_stand_anywhere(words: tuple[str, ...], pocket_folder:
     assert call(*words, pocket_folder, "--formats", "Q8_0").exit_code == 0
 
 
+@pytest.mark.slow
 def test_convert_makes_and_checks(pocket_folder: Path, tmp_path: Path) -> None:
     result = call("-q", "convert", pocket_folder, "--formats", "Q8_0", "--out", tmp_path / "run", "--json")
     assert result.exit_code == 0, result.output

@@ -208,6 +208,7 @@ def test_a_failure_is_a_row_and_leaves_no_file(model: Path, tmp_path: Path) -> N
     assert not list((tmp_path / "run" / "artifacts").glob("*"))
 
 
+@pytest.mark.slow
 def test_a_script_that_hangs_is_ended(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkout = checkout_of(tmp_path / "checkout", "import time\nopen('started', 'w').close()\ntime.sleep(600)")
     monkeypatch.setattr(conversion, "_DEADLINE_SECONDS", 1.0)

@@ -51,6 +51,7 @@ def greedy(path: str | Path) -> list[float]:
     return found
 
 
+@pytest.mark.slow
 def test_a_float_file_and_what_is_quantised_from_its_shards(checkpoint: Checkpoint, tmp_path: Path) -> None:
     for name in ("F16", "Q8_0"):
         whole, cut = make(checkpoint, name, tmp_path / "whole"), make(checkpoint, name, tmp_path / "cut", LIMIT)
@@ -97,6 +98,7 @@ def test_any_limit_gives_files_that_load(checkpoint: Checkpoint, tmp_path: Path,
     assert inspect_gguf(Path(cut.path)) == inspect_gguf(Path(whole.path))
 
 
+@pytest.mark.slow
 def test_another_limit_is_cut_anew_and_the_same_is_not(checkpoint: Checkpoint, tmp_path: Path) -> None:
     cut = make(checkpoint, "F16", tmp_path / "out", LIMIT)
     assert make(checkpoint, "F16", tmp_path / "out", LIMIT) == cut

@@ -58,6 +58,7 @@ def test_it_goes_before_anything_is_measured_where_others_are_compared_with_a_be
     assert log.steps == []
 
 
+@pytest.mark.slow
 def test_it_is_kept_where_that_is_asked_and_by_later_steps_too(
     pocket_folder: Path, tmp_path: Path, watched: dict[str, list[str]]
 ) -> None:
@@ -68,6 +69,7 @@ def test_it_is_kept_where_that_is_asked_and_by_later_steps_too(
     assert made(out) == ["F16", "F32", "Q8_0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--keep-intermediate"], ["--no-verify", "--split-max-size", "1MB"]])
 def test_converting_alone(pocket_folder: Path, tmp_path: Path, options: list[str]) -> None:
     out = tmp_path / "run"
@@ -86,6 +88,7 @@ def test_converting_alone(pocket_folder: Path, tmp_path: Path, options: list[str
     assert not (out / "scratch").exists()
 
 
+@pytest.mark.slow
 def test_what_was_asked_for_once_stays(pocket_folder: Path, tmp_path: Path) -> None:
     for name in ("Q8_0", "Q4_0"):
         asked = ["convert", str(pocket_folder), "--formats", name, "--no-verify", "--out", str(tmp_path / "run")]
@@ -133,6 +136,7 @@ def test_bf16_takes_the_place_of_an_f16_that_was_asked_for(large: Path, tmp_path
     assert rows["BF16"].mark("not eligible") is None
 
 
+@pytest.mark.slow
 def test_bf16_that_nobody_asked_for_goes_and_is_made_again_without_trying_f16(large: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     for formats in (("Q8_0",), ("Q8_0", "Q4_0"), ("F16", "Q8_0")):

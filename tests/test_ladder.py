@@ -122,6 +122,7 @@ def test_types_are_those_of_llama_cpp(tmp_path: Path) -> None:
     assert check(shapes, tmp_path) == set(ladder.BLOCKS)
 
 
+@pytest.mark.slow
 def test_a_model_of_80_layers_is_a_70b_by_llama_cpp_s_rule(tmp_path: Path) -> None:
     shapes = [Shape(n_layers=80, n_kv_heads=kv) for kv in (1, 8)] + [
         Shape(n_layers=80, architecture=name) for name in ("qwen2", "olmo", "qwen3")

@@ -189,6 +189,7 @@ def test_other_limits_give_another_answer_without_measuring(report: Report, out:
     assert none.answer.pick is None
 
 
+@pytest.mark.slow
 def test_formats_made_on_the_way_are_removed_and_said_so(
     pocket_folder: Path, pocket_items: Path, tmp_path: Path
 ) -> None:
@@ -282,6 +283,7 @@ def test_a_reference_that_dies_makes_room_for_the_next(
     assert value(report, "Q8_0", "decode_tokens_per_second") > 0
 
 
+@pytest.mark.slow
 def test_a_failed_gate_bars_what_was_made_from_it(
     pocket_folder: Path, pocket_items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +323,7 @@ def test_a_quantised_source_is_a_row_and_bounds_the_pick(
     assert kept.path == str(source) and kept.checks["logits"].startswith("passed: ")
 
 
+@pytest.mark.slow
 def test_another_device_is_emulated(pocket_folder: Path, pocket_items: Path, tmp_path: Path) -> None:
     tasks = (few_items(pocket_items, tmp_path),)
     asked = request(
@@ -349,6 +352,7 @@ def test_another_model_in_the_folder_does_not_mix(pocket_folder: Path, pocket_it
     assert [r.format for r in report.rows] == ["F16"]
 
 
+@pytest.mark.slow
 def test_after_a_run_the_parent_holds_no_engine(pocket_folder: Path, pocket_items: Path, tmp_path: Path) -> None:
     tasks = few_items(pocket_items, tmp_path)
     code = f"""

@@ -154,6 +154,7 @@ def test_quantised_artifacts_pass(made: dict[str, Artifact], gate: Gate) -> None
         assert "from F16" in findings["logits"].said
 
 
+@pytest.mark.slow
 def test_a_damaged_quantised_artifact_fails(made: dict[str, Artifact], gate: Gate, tmp_path: Path) -> None:
     wrong = damaged(made["Q4_K_M"], tmp_path, tensors={"blk.2.ffn_up.weight": flipped})
     findings = gate.check(wrong, among=list(made.values()))
