@@ -324,9 +324,10 @@ def _notes(checkpoint: Checkpoint, fmt: Format, folder: Path) -> tuple[str, ...]
     made = [f"made from BF16: {stand_in(checkpoint, folder)}"] if source is _BF16 else []
     if checkpoint.converter:
         return (f"converted by llama.cpp's {peer_converter.SCRIPT}: {checkpoint.converter.why}", *made)
+    made += _shorter_context(checkpoint)
     if source is None:
         dequantised = packed_tensors.note(checkpoint.tensors.values(), fmt.name)
-        return (dequantised,) if dequantised else ()
+        return (*made, dequantised) if dequantised else tuple(made)
     shapes = gguf_shapes(checkpoint)
     fallen = ladder.fell_back(fmt, shapes, decoder=decoder(checkpoint))
     rows = sorted({shape[-1] for name, shape in shapes if name in set(fallen)})
@@ -335,3 +336,12 @@ def _notes(checkpoint: Checkpoint, fmt: Format, folder: Path) -> tuple[str, ...]
         said = f"{len(fallen)} of {len(shapes)} tensors have rows ({lengths}) that fit no block of its types"
         made.append(f"fell back: {said}")
     return tuple(made)
+
+
+def _shorter_context(checkpoint: Checkpoint) -> list[str]:
+    """What llama.cpp computes otherwise beyond a window that its graph does not slide."""
+    model = geometry(checkpoint)
+    if model.context == model.trained_context:
+        return []
+    said = f"{model.context:,} of {model.trained_context:,} tokens, for llama.cpp does not slide this model's window"
+    return [f"shorter context: {said}"]

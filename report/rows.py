@@ -40,6 +40,7 @@ MEANINGS = {
     "stands in for F16": "float16 cannot hold all weights, so bfloat16 takes its place",
     "made from BF16": "float16 cannot hold all weights, so it was quantised from bfloat16",
     "fell back": "some tensors could not take the format's own types and took larger ones",
+    "shorter context": "llama.cpp does not slide this model's window, so the file's context is as long as that",
     "quality not transferable": "the weights lie on this format's own grid, so its losses look smaller than they are",
     "retried without repacked kernels": "measured without llama.cpp's repacked kernels",
     "emulated": "measured on another machine than the device named",

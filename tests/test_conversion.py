@@ -367,3 +367,14 @@ def test_the_deadline_grows_with_the_checkpoint(checkpoint: Checkpoint, tmp_path
             with pytest.raises(conversion.Failed, match="died"):
                 make(big, "F16", tmp_path / "out")
     assert 3600 <= given[0] < 3601 and given[1] - 3600 == pytest.approx(1e6 * (given[0] - 3600))
+
+
+def test_a_window_that_llama_cpp_does_not_slide_is_noted(tmp_path: Path) -> None:
+    mistral = {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": 100}
+    folder = small_checkpoint.write(tmp_path / "m", config=small_checkpoint.config(**mistral))
+    workshop = Workshop(folder=tmp_path, threads=1)
+    made = conversion.convert(open_folder(folder), FORMATS["F16"], workshop)
+    said = "shorter context: 100 of 256 tokens, for llama.cpp does not slide this model's window"
+    assert made.notes == (said,)
+    header = read_header(Path(made.path)).metadata
+    assert header["llama.context_length"] == 100
