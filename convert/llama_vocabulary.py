@@ -86,11 +86,6 @@ class LlamaVocabulary:
         """Whether llama.cpp puts BOS before a text by itself."""
         return bool(self._lib.llama_vocab_get_add_bos(self._vocab))
 
-    @property
-    def adds_eos(self) -> bool:
-        """Whether llama.cpp puts EOS behind a text by itself."""
-        return bool(self._lib.llama_vocab_get_add_eos(self._vocab))
-
 
 def apply_built_in_template(
     template: str, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool
