@@ -113,13 +113,16 @@ _KINDS = {f.name: getattr(f.type, "__name__", str(f.type)) for f in fields(Geome
 _CANNOT = (TypeError, ValueError, AttributeError, ZeroDivisionError)
 
 
-def geometry(checkpoint: Checkpoint) -> Geometry:
-    """Read the sizes, in either dialect of config.json; `Error` names a missing key or a value that is no size."""
+def geometry(checkpoint: Checkpoint, *, slides_always: bool = False) -> Geometry:
+    """Read the sizes, in either dialect of config.json; `Error` names a missing key or a value that is no size.
+
+    `slides_always` is for graphs that slide every window, unlike llama.cpp's, for which some contexts are cut short.
+    """
     row = find(checkpoint)
     config = canonical(checkpoint.config, row)
     where = f"config.json of {checkpoint.source}"
     try:
-        sizes = _geometry(config, row)
+        sizes = _geometry(config, row, slides_always)
     except KeyError as error:
         raise Error(f"{where} lacks the key {error.args[0]}") from None
     except _CANNOT as error:
@@ -134,7 +137,7 @@ def _has_head(checkpoint: Checkpoint, row: Architecture) -> bool:
     return any(name.endswith(head) for name in checkpoint.tensors for head in heads)
 
 
-def _geometry(config: Config, row: Architecture) -> Geometry:
+def _geometry(config: Config, row: Architecture, slides_always: bool) -> Geometry:
     values: dict[str, Any] = {}
     for key, name in row.reads.items():
         value = config.get(key, row.defaults.get(key))
@@ -146,7 +149,7 @@ def _geometry(config: Config, row: Architecture) -> Geometry:
         values["n_kv_heads"] = 1  # whatever config.json says
     values |= {name: fill(values) for name, fill in _DERIVED.items() if name not in values}
     values["rope_scaling"] = _rope_scaling(config, row)
-    return _with_window(Geometry(**values), config, row)
+    return _with_window(Geometry(**values), config, row, slides_always)
 
 
 #: fields that follow from others where config.json does not say
@@ -178,13 +181,13 @@ def _rope_scaling(config: Config, row: Architecture) -> dict[str, Any]:
     return scaling
 
 
-def _with_window(sizes: Geometry, config: Config, row: Architecture) -> Geometry:
+def _with_window(sizes: Geometry, config: Config, row: Architecture, slides_always: bool) -> Geometry:
     """Which layers slide; a graph that does not slide is right for as many tokens as the window holds."""
     slides = _sliding_layers(sizes, config, row)
     active = bool(sizes.window) and any(slides)
     changes: dict[str, Any] = {"window": sizes.window if active else None, "slides": slides if active else ()}
     changes["trained_context"] = sizes.context
-    if active and row.window_limits_context:
+    if active and row.window_limits_context and not slides_always:
         changes |= {"context": min(sizes.context, sizes.window or sizes.context), "window": None, "slides": ()}
     return Geometry(**{**vars(sizes), **changes})
 

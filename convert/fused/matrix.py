@@ -1,0 +1,70 @@
+"""A weight matrix on its way into a graph: rows of the checkpoint, stacked and streamed in float32."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .. import assembly
+from ..architectures.layout import PlannedTensor
+from ..floats import widen
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """Weights [n_rows, n_columns], rows being outputs as PyTorch has them, and a bias [n_rows] or none."""
+
+    name: str
+    parts: tuple[PlannedTensor, ...]  # whose rows follow each other
+    bias: tuple[PlannedTensor, ...] = ()
+
+    @property
+    def n_rows(self) -> int:
+        """Outputs of the product."""
+        return sum(part.shape[0] for part in self.parts)
+
+    @property
+    def n_columns(self) -> int:
+        """Inputs of the product."""
+        return self.parts[0].shape[1]
+
+    def blocks(self) -> Iterator["Floats"]:
+        """The rows in order, float32 [some rows, n_columns] at a time."""
+        for part in self.parts:
+            yield from values(part)
+
+    def whole(self) -> "Floats":
+        """All rows at once."""
+        import numpy as np
+
+        return np.concatenate(list(self.blocks()))
+
+    def bias_values(self) -> "Floats | None":
+        """The bias [n_rows], or None."""
+        import numpy as np
+
+        return np.concatenate([vector(part) for part in self.bias]) if self.bias else None
+
+
+def values(planned: PlannedTensor) -> Iterator["Floats"]:
+    """A planned tensor's rows in float32, in the order of the checkpoint: ONNX Runtime rotates halves as it does."""
+    plain = replace(planned, op="") if planned.op == "rotary" else planned
+    for block in assembly.blocks(plain):
+        yield widen(block) if block.dtype.kind == "u" else block.astype("<f4", copy=False)
+
+
+def vector(planned: PlannedTensor) -> "Floats":
+    """A planned vector, float32 [elements]."""
+    import numpy as np
+
+    return np.concatenate([block.ravel() for block in values(planned)])
+
+
+def stacked(name: str, parts: Sequence[PlannedTensor], bias: Sequence[PlannedTensor] = ()) -> Matrix:
+    """Several matrices as one product."""
+    return Matrix(name=name, parts=tuple(parts), bias=tuple(bias))

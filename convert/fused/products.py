@@ -1,0 +1,172 @@
+"""How a matrix product is stored and computed: one `Scheme` a format."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .graph import CONTRIB, Graph
+from .matrix import Matrix
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+Product = Callable[[Graph, Matrix, str], str]  # (graph, weights, the input's name [1, n, columns]) -> [1, n, rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """The products of the layers, of the head, and the look-up in the embedding (whose input are token ids)."""
+
+    layers: Product
+    head: Product
+    embedding: Product
+
+
+def float_product(graph: Graph, matrix: Matrix, x: str) -> str:
+    """Float32 weights as the checkpoint has them, rows first; the multiplication transposes."""
+    weights = _float_weights(graph, matrix)
+    y = graph.node("FusedMatMul", [x, weights], domain=CONTRIB, transB=1)
+    bias = matrix.bias_values()
+    return y if bias is None else graph.node("Add", [y, graph.constant(f"{matrix.name}.bias", bias)])
+
+
+def float_embedding(graph: Graph, matrix: Matrix, ids: str) -> str:
+    """Rows of float32 weights; a tied head shares them."""
+    return graph.node("Gather", [_float_weights(graph, matrix), ids], axis=0)
+
+
+def _float_weights(graph: Graph, matrix: Matrix) -> str:
+    if matrix.name in graph:
+        return matrix.name
+    return graph.stream(matrix.name, "float32", (matrix.n_rows, matrix.n_columns), matrix.blocks())
+
+
+FLOAT = Scheme(layers=float_product, head=float_product, embedding=float_embedding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """Weights of `bits` bits in blocks along each row with a scale each (MatMulNBits), products in int8."""
+
+    bits: int = 8
+    size: int = 32
+
+    def product(self, graph: Graph, matrix: Matrix, x: str) -> str:
+        """See `Product`."""
+        data, scales = self._stored(graph, matrix)
+        n_blocks, blob = -(-matrix.n_columns // self.size), self.size * self.bits // 8
+        packed = graph.alias(f"{data}.packed", data, (matrix.n_rows, n_blocks, blob))
+        bias = matrix.bias_values()
+        named = [] if bias is None else ["", "", graph.constant(f"{matrix.name}.bias", bias)]
+        return graph.node(
+            "MatMulNBits",
+            [x, packed, scales, *named],
+            domain=CONTRIB,
+            K=matrix.n_columns,
+            N=matrix.n_rows,
+            bits=self.bits,
+            block_size=self.size,
+            accuracy_level=4,
+        )
+
+    def embedding(self, graph: Graph, matrix: Matrix, ids: str) -> str:
+        """See `Product`."""
+        data, scales = self._stored(graph, matrix)
+        return graph.node(
+            "GatherBlockQuantized",
+            [data, ids, scales],
+            domain=CONTRIB,
+            bits=self.bits,
+            block_size=self.size,
+            gather_axis=0,
+            quantize_axis=1,
+        )
+
+    def _stored(self, graph: Graph, matrix: Matrix) -> tuple[str, str]:
+        data, scales = f"{matrix.name}.q{self.bits}", f"{matrix.name}.scales"
+        if data not in graph:
+            n_blocks, kept = -(-matrix.n_columns // self.size), []
+
+            def quantised():
+                for block in matrix.blocks():
+                    codes, scale = _nearest(block, self.size)
+                    kept.append(scale)
+                    yield codes
+
+            graph.stream(data, "uint8", (matrix.n_rows, matrix.n_columns * self.bits // 8), quantised())
+            graph.stream(scales, "float32", (matrix.n_rows, n_blocks), kept)
+        return data, scales
+
+
+def _nearest(rows: "Floats", size: int):
+    import numpy as np
+
+    blocks = rows.reshape(len(rows), -1, size)
+    scale = np.abs(blocks).max(axis=2) / 127
+    codes = np.rint(blocks / np.where(scale, scale, 1)[..., None]) + 128
+    return codes.astype(np.uint8).reshape(len(rows), -1), scale.astype(np.float32)
+
+
+EIGHT = Blocks()
+INT8 = Scheme(layers=EIGHT.product, head=EIGHT.product, embedding=EIGHT.embedding)
+
+
+def per_token(graph: Graph, matrix: Matrix, x: str) -> str:
+    """Weights of int8 a channel; activations rounded to 8 bits with a scale a token."""
+    import numpy as np
+
+    data, scales = _channels(graph, matrix)
+    codes, scale = _rounded_by_token(graph, x)
+    one = graph.constant("one", np.float32(1).reshape(()))
+    middle = graph.constant("middle", np.uint8(128).reshape(()))
+    bias = matrix.bias_values()
+    y = graph.node("MatMulIntegerToFloat", [codes, data, one, scales, middle], domain=CONTRIB)
+    y = graph.node("Mul", [y, scale])
+    return y if bias is None else graph.node("Add", [y, graph.constant(f"{matrix.name}.bias", bias)])
+
+
+def _rounded_by_token(graph: Graph, x: str) -> tuple[str, str]:
+    import numpy as np
+
+    largest = graph.node("ReduceMax", [graph.node("Abs", [x]), graph.constant("last_axis", np.array([-1]))], keepdims=1)
+    scale = graph.node("Mul", [largest, graph.constant("step", np.float32(1 / 127).reshape(()))])
+    scale = graph.node("Max", [scale, graph.constant("tiny", np.float32(1e-30).reshape(()))])
+    flat = graph.node("Reshape", [scale, graph.constant("flat", np.array([-1]))])
+    zero = graph.node("Expand", [graph.constant("middle", np.uint8(128).reshape(())), graph.node("Shape", [flat])])
+    return graph.node("QuantizeLinear", [x, flat, zero], axis=1), scale
+
+
+def _channels(graph: Graph, matrix: Matrix) -> tuple[str, str]:
+    """int8 [columns, rows] and a scale a row."""
+    import numpy as np
+
+    data, scales = f"{matrix.name}.int8", f"{matrix.name}.scales"
+    if data not in graph:
+        whole = np.empty((matrix.n_columns, matrix.n_rows), np.int8)
+        kept, done = [], 0
+        for block in matrix.blocks():
+            scale = np.abs(block).max(axis=1) / 127
+            codes = np.rint(block / np.where(scale, scale, 1)[:, None])
+            whole[:, done : done + len(block)] = codes.T
+            kept.append(scale)
+            done += len(block)
+        graph.stream(data, "int8", whole.shape, [whole])
+        graph.constant(scales, np.concatenate(kept).astype(np.float32))
+    return data, scales
+
+
+W8A8 = Scheme(layers=per_token, head=EIGHT.product, embedding=EIGHT.embedding)
+
+
+def per_tensor(graph: Graph, matrix: Matrix, x: str) -> str:
+    """Weights of int8 a channel; activations rounded to 8 bits with one scale for all tokens."""
+    data, scales = _channels(graph, matrix)
+    bias = matrix.bias_values()
+    named = [] if bias is None else ["", graph.constant(f"{matrix.name}.bias", bias)]
+    return graph.node("DynamicQuantizeMatMul", [x, data, scales, *named], domain=CONTRIB)
+
+
+DYNAMIC = Scheme(layers=per_tensor, head=EIGHT.product, embedding=EIGHT.embedding)

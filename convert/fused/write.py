@@ -1,0 +1,39 @@
+"""Writing a checkpoint as a fused ONNX graph, tensor by tensor, in a child process."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ... import Error, __version__
+from ..atomic import replacing
+from ..checkpoint import open_folder
+from . import products
+from .decoder import SHARED_BUFFER, Decoder
+from .graph import DATA_FILE, MODEL_FILE, Graph
+
+SCHEMES = {
+    "onnx-fp32": products.FLOAT,
+    "onnx-int8": products.INT8,
+    "onnx-w8a8": products.W8A8,
+    "onnx-int8-dynamic": products.DYNAMIC,
+}
+
+
+def write(job: Mapping[str, Any], progress: Callable[[str], None]) -> None:
+    """Write the checkpoint in `job["folder"]` to the folder `job["target"]` in the format `job["format"]`."""
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise Error(f"{error}", hint='pip install "edgequant[convert]"') from None
+    checkpoint = open_folder(Path(job["folder"]), revision=job.get("revision", "not computed"))
+    with replacing(Path(job["target"])) as partial:
+        partial.mkdir()
+        with (partial / DATA_FILE).open("wb") as data:
+            graph = Graph(data)
+            Decoder(graph, checkpoint, SCHEMES[job["format"]]).whole()
+        graph.write(
+            partial / MODEL_FILE,
+            name=checkpoint.name,
+            producer=("edgequant", __version__),
+            metadata={SHARED_BUFFER: "true"},
+        )
