@@ -16,6 +16,7 @@ from edgequant.convert.architectures.keys import check_config, check_quantisatio
 from edgequant.convert.artifact import Artifact, files_of, read_manifest, write_manifest
 from edgequant.convert.checkpoint import Checkpoint, QuantisedSource
 from edgequant.convert.formats import FORMATS, Format, find
+from edgequant.convert.makers import with_sources
 from edgequant.convert.peer_converter import entrusted, find_script
 from edgequant.convert.source import open_source
 from edgequant.profiles import host
@@ -172,8 +173,7 @@ class Run:
         replace(made, disk_bytes=made.disk_bytes + cut).check_disk(self.folder.path)
 
     def _existing(self, fmt: Format) -> Artifact | None:
-        limit = self.request.split_max_bytes
-        return conversion.existing(self.checkpoint, fmt, self.folder.artifacts, split_max_bytes=limit)
+        return conversion.existing(self.checkpoint, fmt, self._workshop)
 
     @property
     def _asked(self) -> list[Format]:
@@ -189,7 +189,7 @@ class Run:
     def convert(self) -> None:
         """Make the formats and what they are made from; one that fails is stored as rows, with its reason."""
         missing = [fmt for fmt in self._asked if not self._existing(fmt)]
-        needed = conversion.with_sources(missing, bf16_for_f16=bool(self._beyond_f16))
+        needed = with_sources(self.checkpoint, missing, bf16_for_f16=bool(self._beyond_f16))
         failed: dict[str, Error] = {}
         for fmt in needed:
             self.listen("convert", fmt.name, "")
@@ -208,7 +208,7 @@ class Run:
             self._keep(self._with_findings_kept(self._source_artifact))
 
     def _make(self, fmt: Format, failed: Mapping[str, Error]) -> None:
-        source = conversion.source_of(self.checkpoint, fmt, self.folder.artifacts)
+        source = conversion.source_in(self.checkpoint, fmt, self.folder.artifacts)
         if source and source.name in failed:
             raise Error(f"{source.name}, which it is made from, failed: {failed[source.name]}")
         try:
@@ -235,6 +235,7 @@ class Run:
             threads=self.threads,
             split_max_bytes=self.request.split_max_bytes,
             allow_nan=self.request.allow_nan,
+            onnx=self.request.onnx,
         )
 
     def _is_replaced(self, fmt: Format) -> bool:
@@ -307,7 +308,7 @@ class Run:
     def _origin_failed(self, artifact: Artifact) -> str:
         """The format that the artifact is made from, where that failed its checks."""
         fmt = FORMATS.get(artifact.format)
-        source = fmt and conversion.source_of(self.checkpoint, fmt, self.folder.artifacts)
+        source = fmt and conversion.source_in(self.checkpoint, fmt, self.folder.artifacts)
         made = source and conversion.recorded(self.checkpoint, source, self.folder.artifacts)
         return made.format if made and has_failed(made) else ""
 

@@ -35,6 +35,7 @@ class Artifact:
     made_by: Mapping[str, str]  # package -> version
     notes: tuple[str, ...] = field(default=())
     split_max_bytes: int = 0  # what a file of it was to hold at most; 0 where it was not to be split
+    options: Mapping[str, Any] = field(default_factory=dict)  # what was chosen of what its format heeds
     checks: Mapping[str, str] = field(default_factory=dict)  # what was checked -> "passed: ..." or "failed: ..."
 
     def to_json(self) -> dict[str, Any]:

@@ -1,16 +1,15 @@
 """Making artifacts: each format from what it is made from, in a child process, and explained by a manifest."""
 
 import glob
-import importlib.metadata
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import Error, __version__, child
-from . import gguf_split, ladder, packed_tensors, peer_converter, plain_copy
+from .. import Error, child
+from . import gguf_split, ladder, makers, packed_tensors, peer_converter, plain_copy
 from .architectures import layout, rope
 from .architectures.geometry import geometry
 from .architectures.table import find
@@ -29,15 +28,9 @@ from .atomic import discard
 from .checkpoint import Checkpoint
 from .floats import BeyondRange
 from .formats import FORMATS, Format
+from .fused.expressible import obstacle
 from .inspection import Contents, inspect_gguf, inspect_onnx
-
-_MAKERS = {  # what writes a format -> the packages that decide the result
-    "edgequant.convert.gguf_write:write": ("gguf",),
-    "edgequant.convert.gguf_quantise:quantise": ("llama-cpp-python",),
-    "edgequant.convert.onnx_export:export": ("optimum-onnx", "torch", "transformers"),
-    "edgequant.convert.onnx_quantise:quantise_dynamic": ("onnxruntime",),
-    "edgequant.convert.peer_converter:write": ("gguf", "torch", "transformers"),
-}
+from .onnx_options import OnnxOptions
 
 _BF16 = FORMATS["BF16"]
 STANDS_IN = "stands in for F16: "  # begins a note; the reason follows
@@ -60,24 +53,14 @@ class Failed(Error):
 class Workshop:
     """Where artifacts are made, on how many threads, and how many bytes a GGUF file may have (0: as it comes).
 
-    `allow_nan` lets weights through that are no finite numbers.
+    `allow_nan` lets weights through that are no finite numbers; `onnx` is what was chosen about quantised ONNX.
     """
 
     folder: Path
     threads: int
     split_max_bytes: int = 0
     allow_nan: bool = False
-
-
-def with_sources(formats: Sequence[Format], *, bf16_for_f16: bool = False) -> list[Format]:
-    """The formats with those that they are made from, each after its source; `bf16_for_f16` where F16 cannot be."""
-    wanted: dict[str, Format] = {}
-    for fmt in formats:
-        if fmt.made_from in FORMATS:
-            source = _BF16 if bf16_for_f16 and fmt.made_from == "F16" else FORMATS[fmt.made_from]
-            wanted.setdefault(source.name, source)
-        wanted[fmt.name] = fmt
-    return sorted(wanted.values(), key=lambda fmt: fmt.made_from in FORMATS)
+    onnx: OnnxOptions = field(default_factory=OnnxOptions)
 
 
 def artifact_path(checkpoint: Checkpoint, fmt: Format, folder: Path) -> Path:
@@ -90,7 +73,7 @@ def recorded(checkpoint: Checkpoint, fmt: Format, folder: Path) -> Artifact | No
     for path in _described(artifact_path(checkpoint, fmt, folder)):
         artifact = read_manifest(path)
         same = artifact.checkpoint_revision == checkpoint.revision
-        if same and dict(artifact.made_by) == _made_by(checkpoint, fmt):
+        if same and dict(artifact.made_by) == makers.made_by(checkpoint, fmt):
             return artifact
     return None
 
@@ -102,10 +85,12 @@ def _described(whole: Path) -> list[Path]:
     return ([whole] if manifest_path(whole).exists() else []) + shards
 
 
-def existing(checkpoint: Checkpoint, fmt: Format, folder: Path, *, split_max_bytes: int = 0) -> Artifact | None:
-    """The artifact in `folder`, if it was made from these weights by these versions, is whole, and cut as asked."""
-    artifact = recorded(checkpoint, fmt, folder)
-    return artifact if artifact and is_whole(artifact) and _is_cut(artifact, split_max_bytes) else None
+def existing(checkpoint: Checkpoint, fmt: Format, workshop: Workshop) -> Artifact | None:
+    """The artifact in the workshop, if it was made from these weights by these versions, is whole, and as asked."""
+    artifact = recorded(checkpoint, fmt, workshop.folder)
+    if artifact is None or not is_whole(artifact) or dict(artifact.options) != workshop.onnx.heeded(fmt):
+        return None
+    return artifact if _is_cut(artifact, workshop.split_max_bytes) else None
 
 
 def _is_cut(artifact: Artifact, split_max_bytes: int) -> bool:
@@ -125,11 +110,10 @@ def stand_in(checkpoint: Checkpoint, folder: Path) -> str:
     return next(notes, "")
 
 
-def source_of(checkpoint: Checkpoint, fmt: Format, folder: Path) -> Format | None:
+def source_in(checkpoint: Checkpoint, fmt: Format, folder: Path) -> Format | None:
     """The format that this one is made from here; None where that is the checkpoint."""
-    if fmt.made_from not in FORMATS:
-        return None
-    return _BF16 if fmt.made_from == "F16" and stand_in(checkpoint, folder) else FORMATS[fmt.made_from]
+    source = makers.source_of(checkpoint, fmt)
+    return _BF16 if source and source.name == "F16" and stand_in(checkpoint, folder) else source
 
 
 def convert(
@@ -141,16 +125,17 @@ def convert(
     nothing is left behind.
     """
     folder = workshop.folder
-    found = existing(checkpoint, fmt, folder, split_max_bytes=workshop.split_max_bytes)
+    found = existing(checkpoint, fmt, workshop)
     if found:
         return found
+    makers.check(checkpoint, fmt)
     kept = f"{STANDS_IN}{stand_in(checkpoint, folder)}" if fmt is _BF16 and stand_in(checkpoint, folder) else ""
-    target, entry = artifact_path(checkpoint, fmt, folder), _entry(checkpoint, fmt)
+    target, maker = artifact_path(checkpoint, fmt, folder), makers.maker_of(checkpoint, fmt)
     job = _job(checkpoint, fmt, workshop)
     _clear(target)
     deadline = _DEADLINE_SECONDS + checkpoint.size_bytes / _SLOWEST_BYTES_PER_SECOND
-    with _readable(checkpoint, fmt, folder, progress) as source:
-        outcome = child.run(entry, {**job, **source}, deadline_seconds=deadline, progress=progress)
+    with _readable(checkpoint, maker, folder, progress) as source:
+        outcome = child.run(maker.entry, {**job, **source}, deadline_seconds=deadline, progress=progress)
     if outcome.status != "ok":
         discard(target)
         _remove(gguf_split.shards_of(target))
@@ -193,7 +178,8 @@ def _artifact(
         true_bits_per_weight=8 * contents.n_bytes / (contents.n_weights if theirs else checkpoint.n_parameters),
         tensor_types=contents.tensor_types,
         seconds=outcome.seconds,
-        made_by=_made_by(checkpoint, fmt),
+        made_by=makers.made_by(checkpoint, fmt),
+        options=workshop.onnx.heeded(fmt),
         notes=(*_notes(checkpoint, fmt, workshop.folder), *([said] if said else [])),
         split_max_bytes=workshop.split_max_bytes if fmt.container == "gguf" else 0,
     )
@@ -220,34 +206,13 @@ def _remove(files: Sequence[Path]) -> None:
         file.unlink(missing_ok=True)
 
 
-def _entry(checkpoint: Checkpoint, fmt: Format) -> str:
-    write, quantise, export, quantise_onnx, write_theirs = _MAKERS
-    if fmt.container == "gguf":
-        unquantised = write_theirs if checkpoint.converter else write
-        return quantise if fmt.made_from in FORMATS else unquantised
-    return quantise_onnx if fmt.made_from in FORMATS else export
-
-
-def _made_by(checkpoint: Checkpoint, fmt: Format) -> dict[str, str]:
-    made = {"edgequant": __version__, **{name: _version(name) for name in _MAKERS[_entry(checkpoint, fmt)]}}
-    if checkpoint.converter and fmt.container == "gguf":
-        made[peer_converter.SCRIPT] = checkpoint.converter.version
-    return made
-
-
-def _version(package: str) -> str:
-    """A package's version, "" where it is not installed: an artifact may come from another machine."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
 def _job(checkpoint: Checkpoint, fmt: Format, workshop: Workshop) -> dict[str, Any]:
     job: dict[str, Any] = {"target": str(artifact_path(checkpoint, fmt, workshop.folder)), "format": fmt.name}
     if fmt.container == "gguf":
         job["split_max_bytes"] = workshop.split_max_bytes
-    source = source_of(checkpoint, fmt, workshop.folder)
+    else:
+        job["options"] = workshop.onnx.job()
+    source = source_in(checkpoint, fmt, workshop.folder)
     if source:
         return job | _quantising(checkpoint, fmt, workshop, source)
     return job | {
@@ -268,10 +233,10 @@ def _quantising(checkpoint: Checkpoint, fmt: Format, workshop: Workshop, source:
 
 @contextmanager
 def _readable(
-    checkpoint: Checkpoint, fmt: Format, folder: Path, progress: child.Progress | None
+    checkpoint: Checkpoint, maker: makers.Maker, folder: Path, progress: child.Progress | None
 ) -> Iterator[dict[str, str]]:
     """Where an exporter finds plain weights, as a part of its job."""
-    if fmt.container == "gguf" or fmt.made_from in FORMATS:
+    if maker != makers.EXPORT_ONNX:
         yield {}
         return
     with plain_copy.lent(checkpoint, folder / f".{checkpoint.name}-float32", progress=progress) as plain:
@@ -318,9 +283,9 @@ def decoder(checkpoint: Checkpoint) -> ladder.Decoder:
 
 
 def _notes(checkpoint: Checkpoint, fmt: Format, folder: Path) -> tuple[str, ...]:
-    source = source_of(checkpoint, fmt, folder)
+    source = source_in(checkpoint, fmt, folder)
     if fmt.container != "gguf":
-        return ()
+        return (f"exported by Optimum: {why}",) if (why := obstacle(checkpoint)) else ()
     made = [f"made from BF16: {stand_in(checkpoint, folder)}"] if source is _BF16 else []
     if checkpoint.converter:
         return (f"converted by llama.cpp's {peer_converter.SCRIPT}: {checkpoint.converter.why}", *made)

@@ -16,6 +16,12 @@ class Format:
     made_from: str  # the format that it is quantised from, or "checkpoint"
     summary: str
     llama_ftype: int | None = None  # the id in llama.cpp's enum llama_ftype (include/llama.h); None for ONNX
+    rounds_activations: bool = (
+        False  # whether products take activations that were rounded with one scale or one a token
+    )
+    options: tuple[str, ...] = ()  # fields of `OnnxOptions` that it heeds
+    needs_fused: bool = False  # whether only our own ONNX graph can have it
+    smoothed: str = ""  # the format that it is, of a checkpoint that was smoothed beforehand
 
 
 def _gguf(name: str, llama_ftype: int, nominal_bits: float, summary: str, made_from: str = "F16") -> Format:
@@ -26,6 +32,31 @@ def _gguf(name: str, llama_ftype: int, nominal_bits: float, summary: str, made_f
         made_from=made_from,
         summary=summary,
         llama_ftype=llama_ftype,
+    )
+
+
+def _onnx(
+    name: str,
+    nominal_bits: float,
+    summary: str,
+    *,
+    made_from: str = "onnx-fp32",
+    rounds_activations: bool = False,
+    options: tuple[str, ...] = (),
+    needs_fused: bool = False,
+    smoothed: str = "",
+) -> Format:
+    """`made_from` is said of Optimum's graphs; our own are all written from the checkpoint."""
+    return Format(
+        name=name,
+        container="onnx",
+        nominal_bits=nominal_bits,
+        made_from=made_from,
+        summary=summary,
+        rounds_activations=rounds_activations,
+        options=options,
+        needs_fused=needs_fused,
+        smoothed=smoothed,
     )
 
 
@@ -47,19 +78,27 @@ _ROWS = (
     _gguf("Q3_K_M", 12, 3.4375, "3 bits with nested scales, 4 and 5 where it matters most"),
     _gguf("Q3_K_S", 11, 3.4375, "3 bits with nested scales, nearly everywhere; visible loss"),
     _gguf("Q2_K", 10, 2.625, "2 bits with nested scales, 3 and 4 where it matters most; much loss"),
-    Format(
-        name="onnx-fp32",
-        container="onnx",
-        nominal_bits=32.0,
-        made_from="checkpoint",
-        summary="the exported graph with every weight in float32",
+    _onnx("onnx-fp32", 32.0, "every weight in float32; the reference of the ONNX formats", made_from="checkpoint"),
+    _onnx(
+        "onnx-int8",
+        9.0,
+        "8-bit weights, a scale for 32 of them; next to no loss, the ONNX counterpart of Q8_0",
+        options=("block_size",),
     ),
-    Format(
-        name="onnx-int8-dynamic",
-        container="onnx",
-        nominal_bits=8.0,
-        made_from="onnx-fp32",
-        summary="8-bit weights, and activations rounded to 8 bits with one scale a tensor; fast, often much loss",
+    _onnx(
+        "onnx-w8a8",
+        8.0,
+        "8-bit weights, and activations rounded to 8 bits with a scale a token; the fastest prefill, some loss",
+        rounds_activations=True,
+        options=("block_size", "per_channel", "reduce_range"),
+        needs_fused=True,
+    ),
+    _onnx(
+        "onnx-int8-dynamic",
+        8.0,
+        "8-bit weights, and activations rounded to 8 bits with one scale a tensor; fast, often much loss",
+        rounds_activations=True,
+        options=("block_size", "per_channel", "reduce_range"),
     ),
 )
 
@@ -77,7 +116,8 @@ DEFAULT_FORMATS = (
     "Q3_K_M",
     "Q2_K",
     "onnx-fp32",
-    "onnx-int8-dynamic",
+    "onnx-int8",
+    "onnx-w8a8",
 )
 
 #: short spellings that llama-quantize understands (tools/quantize/quantize.cpp)

@@ -6,16 +6,14 @@ marked "seen" were fitted to SmolLM2-135M and to its shape with random weights (
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
 
 from ..convert import ladder
 from ..convert.architectures.geometry import Geometry
 from ..convert.formats import Format
+from . import onnx_footprint
+from .model import Model
 
 _LOOKED_UP = ("token_embd.weight", "position_embd.weight")  # of which a token takes one row
-
-Tensors = Sequence[tuple[str, tuple[int, ...]]]
 
 PROMPT_TOKENS = 512  # what is computed at a time: llama.cpp's n_ubatch, and the prompt assumed for ONNX Runtime
 _PROCESS_BYTES = 44 << 20  # Python, numpy and the engine's libraries before a model is loaded (seen)
@@ -23,13 +21,6 @@ _CONTEXT_STEP = 256  # llama.cpp allots its cache in steps of 256 tokens (src/ll
 _FIXED_BYTES = 9 << 20  # loader and scheduler (gguf-parser-go)
 _BYTES_A_TOKEN = 8 + 88 + 104  # types, maps and merges of the vocabulary in memory (gguf-parser-go)
 _HIDDEN_BUFFERS, _INNER_BUFFERS = 9, 2  # float32 rows alive at once in a prefill (seen)
-#: resident once loaded, against the file: ONNX Runtime prepacks the matrices (seen)
-_ONNX_COPIES = {"onnx-fp32": 1.4, "onnx-int8-dynamic": 1.95}
-_ONNX_LOADING = 1.55  # peak while a float32 graph is parsed and prepacked, against the file (seen)
-#: bytes of the graph without its weights: fixed, and for each layer (seen)
-_ONNX_GRAPH_BYTES = {"onnx-fp32": (10_000, 41_000), "onnx-int8-dynamic": (20_000, 68_000)}
-_SCALE_BYTES = 5  # a float32 scale and an int8 zero point for each output channel
-
 #: tensor type -> (instruction sets of which one is enough, rows must be a multiple of): when llama.cpp repacks
 #: (ggml/src/ggml-cpu/repack.cpp, ggml_repack_get_optimal_repack_type); AMX has a copy of its own and is not counted
 _REPACKED: Mapping[str, tuple[tuple[str, int], ...]] = {
@@ -42,31 +33,10 @@ _REPACKED: Mapping[str, tuple[tuple[str, int], ...]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A model as the formulas see it: its sizes, its tensors by GGUF name, and what travels beside the weights."""
-
-    sizes: Geometry
-    decoder: ladder.Decoder
-    tensors: Tensors
-    vocabulary_bytes: int = 0  # of a GGUF's keys
-    companion_bytes: int = 0  # of the tokenizer's files in an ONNX folder
-
-    @property
-    def tied(self) -> bool:
-        """True where the embedding is the output matrix too."""
-        return all(name != "output.weight" for name, _ in self.tensors)
-
-    @property
-    def n_weights(self) -> int:
-        """Number of weights, a tied embedding counted once."""
-        return sum(prod(shape) for _, shape in self.tensors)
-
-
 def tensor_bytes(model: Model, fmt: Format) -> int:
     """Bytes of tensor data in the artifact, without padding and metadata."""
     if fmt.container == "onnx":
-        return _onnx_tensor_bytes(model, fmt)
+        return onnx_footprint.tensor_bytes(model, fmt)
     types = ladder.tensor_types(fmt, model.tensors, decoder=model.decoder)
     return sum(ladder.size_bytes(types[name], shape) for name, shape in model.tensors)
 
@@ -74,29 +44,12 @@ def tensor_bytes(model: Model, fmt: Format) -> int:
 def file_bytes(model: Model, fmt: Format) -> int:
     """Bytes of the artifact: exact tensor data, and an estimate of what describes it."""
     if fmt.container == "onnx":
-        fixed, layer = _ONNX_GRAPH_BYTES[fmt.name]
-        return _onnx_tensor_bytes(model, fmt) + fixed + layer * model.sizes.n_layers + model.companion_bytes
+        return onnx_footprint.file_bytes(model, fmt)
     types = ladder.tensor_types(fmt, model.tensors, decoder=model.decoder)
     data = sum(ladder.padded_bytes(types[name], shape) for name, shape in model.tensors)
     # name with its length, number of dimensions, dimensions, type, offset: ggml/docs/gguf.md
     described = sum(8 + len(name) + 4 + 8 * len(shape) + 4 + 8 for name, shape in model.tensors)
     return data + described + model.vocabulary_bytes
-
-
-def _onnx_tensor_bytes(model: Model, fmt: Format) -> int:
-    """Optimum writes a tied embedding twice (seen, without the package accelerate), as embedding and as output.
-
-    The dynamic quantiser makes every matrix int8, the embedding too, with a scale for each output channel.
-    """
-    shapes = dict(model.tensors)
-    matrices = [shape for name, shape in shapes.items() if len(shape) > 1 and name != "token_embd.weight"]
-    if model.tied:
-        matrices.append(shapes["token_embd.weight"])
-    vectors = sum(prod(shape) for shape in shapes.values() if len(shape) == 1)
-    embedding = prod(shapes["token_embd.weight"])
-    if fmt.nominal_bits == 32:
-        return 4 * (vectors + embedding + sum(map(prod, matrices)))
-    return 4 * vectors + embedding + sum(prod(shape) + _SCALE_BYTES * shape[0] for shape in matrices)
 
 
 def kv_bytes_per_token(sizes: Geometry, *, bytes_per_value: int) -> int:
@@ -126,16 +79,21 @@ def _llama_parts(model: Model, fmt: Format, context: int, isa: Sequence[str]) ->
 
 
 def _onnx_parts(model: Model, fmt: Format, context: int) -> dict[str, int]:
-    sizes, size, prompt = model.sizes, file_bytes(model, fmt), min(PROMPT_TOKENS, context)
+    """Our own graph appends to one buffer; in Optimum's, past and present of a step exist at the same time."""
+    sizes, copies = model.sizes, 1 if model.fused else 2
     parts = {
-        "weights": int(_ONNX_COPIES[fmt.name] * size),
-        # past and present of a step exist at the same time, because the graph concatenates
-        "key/value cache": 2 * context * kv_bytes_per_token(sizes, bytes_per_value=4),
-        "computing": _activation_bytes(sizes, context)
-        + 4 * prompt * (sizes.vocabulary + prompt * sizes.n_heads),  # logits and scores of every position
+        "weights": onnx_footprint.resident_bytes(model, fmt),
+        "key/value cache": copies * context * kv_bytes_per_token(sizes, bytes_per_value=4),
+        "computing": _activation_bytes(sizes, context) + _onnx_scores(model, min(PROMPT_TOKENS, context)),
     }
-    loading = int(_ONNX_LOADING * size) - sum(parts.values())
-    return parts | ({"loading": loading} if fmt.nominal_bits == 32 and loading > 0 else {})
+    loading = onnx_footprint.loading_bytes(model, fmt) - sum(parts.values())
+    return parts | ({"loading": loading} if loading > 0 else {})
+
+
+def _onnx_scores(model: Model, prompt: int) -> int:
+    """Scores of every position, and its logits where the graph cannot leave out those before the last."""
+    logits = 0 if model.fused else prompt * model.sizes.vocabulary
+    return 4 * (logits + prompt * prompt * model.sizes.n_heads)
 
 
 def _activation_bytes(sizes: Geometry, context: int) -> int:
@@ -161,8 +119,7 @@ def _is_repacked(type_name: str, shape: tuple[int, ...], isa: Sequence[str]) -> 
 def decode_bytes(model: Model, fmt: Format) -> int:
     """Bytes of weights that one new token reads: of experts those that are chosen, and of looked-up tables one row."""
     if fmt.container == "onnx":
-        embedding = prod(dict(model.tensors)["token_embd.weight"])
-        return tensor_bytes(model, fmt) - embedding * (4 if fmt.nominal_bits == 32 else 1)
+        return onnx_footprint.decode_bytes(model, fmt)
     types = ladder.tensor_types(fmt, model.tensors, decoder=model.decoder)
     sizes = {name: ladder.size_bytes(types[name], shape) for name, shape in model.tensors}
     return sum(int(size * _read_share(model, name)) for name, size in sizes.items())

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from .. import Error
-from ..convert import conversion, ladder
+from ..convert import conversion, ladder, makers
 from ..convert.architectures.geometry import geometry
 from ..convert.architectures.keys import check_config
 from ..convert.checkpoint import Checkpoint
 from ..convert.formats import Format
+from ..convert.fused.expressible import obstacle
 from ..convert.vocabulary.from_checkpoint import read_vocabulary
 from ..convert.vocabulary.from_gguf import Vocabulary
 from . import footprint
 from .device import Device
-from .footprint import Model
+from .model import Model
 
 _COMPANIONS = ("tokenizer*", "*config.json", "chat_template.jinja", "special_tokens_map.json")
 _RESULTS_BYTES = 64 << 20  # reports and stored rows of a run
@@ -86,7 +87,7 @@ def plan(checkpoint: Checkpoint, formats: Sequence[Format], device: Device, *, c
     if checkpoint.converter:
         return _estimate(checkpoint, formats, device, context=context)
     model = describe(checkpoint, with_vocabulary=any(fmt.container == "gguf" for fmt in formats))
-    made = conversion.with_sources(formats)
+    made = makers.with_sources(checkpoint, formats)
     return Plan(
         checkpoint=checkpoint.name,
         device=device.name,
@@ -100,7 +101,8 @@ def plan(checkpoint: Checkpoint, formats: Sequence[Format], device: Device, *, c
 def _estimate(checkpoint: Checkpoint, formats: Sequence[Format], device: Device, *, context: int) -> Plan:
     """What the number of weights alone says: sizes if every weight took the format's bits, and nothing of memory."""
     assert checkpoint.converter
-    sizes = {fmt: int(checkpoint.n_parameters * fmt.nominal_bits / 8) for fmt in conversion.with_sources(formats)}
+    made = makers.with_sources(checkpoint, formats)
+    sizes = {fmt: int(checkpoint.n_parameters * fmt.nominal_bits / 8) for fmt in made}
     return Plan(
         checkpoint=checkpoint.name,
         device=device.name,
@@ -141,6 +143,7 @@ def describe(checkpoint: Checkpoint, *, with_vocabulary: bool = True) -> Model:
         tensors=conversion.gguf_shapes(checkpoint),
         vocabulary_bytes=described,
         companion_bytes=sum(file.stat().st_size for file in companions),
+        fused=not obstacle(checkpoint),
     )
 
 
@@ -193,7 +196,7 @@ def _disk_bytes(model: Model, made: Sequence[Format]) -> int:
     if not made:
         return 0
     sizes = {fmt.name: footprint.file_bytes(model, fmt) for fmt in made}
-    exported = sizes.get("onnx-fp32", 0)
+    exported = 0 if model.fused else sizes.get("onnx-fp32", 0)
     gathering = exported if exported > _ONE_PROTOBUF_BYTES else 0
     reference = 2 * _REFERENCE_POSITIONS * model.sizes.vocabulary
     return sum(sizes.values()) + max(gathering, reference) + _RESULTS_BYTES
@@ -201,6 +204,8 @@ def _disk_bytes(model: Model, made: Sequence[Format]) -> int:
 
 def _conversion_bytes(model: Model, fmt: Format) -> int:
     """Peak memory of making one format from what it is made from."""
+    if fmt.container == "onnx" and model.fused:
+        return _CONVERTER_BYTES + _whole_matrices(model, fmt)
     if fmt.container == "onnx":
         graph = 4 * model.n_weights + (4 * prod(dict(model.tensors)["token_embd.weight"]) if model.tied else 0)
         if fmt.made_from != "checkpoint":
@@ -212,6 +217,13 @@ def _conversion_bytes(model: Model, fmt: Format) -> int:
     # llama.cpp holds one tensor at a time: as it is in float16, in float32 and quantised (src/llama-quant.cpp)
     types = ladder.tensor_types(fmt, model.tensors, decoder=model.decoder)
     return _CONVERTER_BYTES + max(6 * prod(s) + ladder.size_bytes(types[name], s) for name, s in model.tensors)
+
+
+def _whole_matrices(model: Model, fmt: Format) -> int:
+    """Formats with a scale a channel hold one product's weights as a whole, to turn rows into columns."""
+    if not fmt.rounds_activations:
+        return 0
+    return max(4 * prod(shape) for name, shape in model.tensors if name.startswith("blk.") and len(shape) > 1)
 
 
 def _size(n_bytes: int) -> str:

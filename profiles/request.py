@@ -1,7 +1,7 @@
 """What a user asks of one run, and how run.json has it, so that the steps can come on their own."""
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from .. import __version__
 from ..convert import grid
 from ..convert.checkpoint import Checkpoint
 from ..convert.formats import DEFAULT_FORMATS
+from ..convert.onnx_options import OnnxOptions, from_job
 from ..runtimes.session import runtime_version
 from .device import Device, from_json
 from .run_folder import RunFolder
@@ -29,6 +30,7 @@ class Request:
     split_max_bytes: int = 0  # of a GGUF file; 0 leaves it whole
     converter: Path | None = None  # llama.cpp's, for what ours refuses
     allow_nan: bool = False  # convert weights that are no finite numbers
+    onnx: OnnxOptions = field(default_factory=OnnxOptions)
     command: str = ""
 
 
@@ -47,6 +49,7 @@ def request_of(folder: RunFolder) -> Request:
         split_max_bytes=values.get("split_max_bytes", 0),
         converter=Path(values["converter"]) if values.get("converter") else None,
         allow_nan=values.get("allow_nan", False),
+        onnx=from_job(values.get("onnx", {})),
         command=values["command"],
     )
 
@@ -66,6 +69,7 @@ def described(request: Request, checkpoint: Checkpoint, *, context: int, ever_as
         "split_max_bytes": request.split_max_bytes,
         "converter": str(request.converter.resolve()) if request.converter else "",
         "allow_nan": request.allow_nan,
+        "onnx": request.onnx.job(),
         "command": request.command,
         "checkpoint": _summary(checkpoint),
         "versions": {

@@ -13,7 +13,7 @@ import pytest
 
 import small_checkpoint
 from edgequant import Error, __version__, child
-from edgequant.convert import conversion, ladder
+from edgequant.convert import conversion, ladder, makers
 from edgequant.convert.artifact import (
     Artifact,
     digest_of,
@@ -28,6 +28,7 @@ from edgequant.convert.checkpoint import Checkpoint, open_folder
 from edgequant.convert.conversion import Workshop
 from edgequant.convert.formats import FORMATS, find
 from edgequant.convert.gguf_header import read_header
+from edgequant.convert.makers import Maker
 from edgequant.convert.source import open_source
 
 F16, Q8_0, Q4_K_M = FORMATS["F16"], FORMATS["Q8_0"], FORMATS["Q4_K_M"]
@@ -56,11 +57,14 @@ def make(checkpoint: Checkpoint, name: str, folder: Path) -> Artifact:
     return conversion.convert(checkpoint, find(name), Workshop(folder=folder, threads=1))
 
 
-def test_sources_come_first() -> None:
+def test_sources_come_first(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = [Q4_K_M, FORMATS["onnx-int8-dynamic"], Q8_0]
-    names = [fmt.name for fmt in conversion.with_sources(wanted)]
+    names = [fmt.name for fmt in makers.with_sources(checkpoint, wanted)]
+    assert names == ["F16", "onnx-int8-dynamic", "Q4_K_M", "Q8_0"]  # our own graph is written from the checkpoint
+    monkeypatch.setattr(makers, "obstacle", lambda _: "Optimum exports it")
+    names = [fmt.name for fmt in makers.with_sources(checkpoint, wanted)]
     assert names == ["F16", "onnx-fp32", "Q4_K_M", "onnx-int8-dynamic", "Q8_0"]
-    assert [fmt.name for fmt in conversion.with_sources([F16, Q8_0])] == ["F16", "Q8_0"]
+    assert [fmt.name for fmt in makers.with_sources(checkpoint, [F16, Q8_0])] == ["F16", "Q8_0"]
 
 
 def test_an_artifact_and_its_manifest(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -93,24 +97,24 @@ def test_quantised_formats_and_what_fell_back(checkpoint: Checkpoint, tmp_path: 
 def test_nothing_is_made_twice(checkpoint: Checkpoint, tmp_path: Path, entries: list[str]) -> None:
     first = make(checkpoint, "F16", tmp_path / "out")
     assert make(checkpoint, "F16", tmp_path / "out") == first and entries == ["write"]
-    assert conversion.existing(checkpoint, F16, tmp_path / "out") == first
+    assert conversion.existing(checkpoint, F16, Workshop(folder=tmp_path / "out", threads=1)) == first
 
 
 def test_another_checkpoint_a_cut_file_or_other_versions_are_made_again(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact, out = make(checkpoint, "F16", tmp_path / "out"), tmp_path / "out"
-    assert conversion.existing(replace(checkpoint, revision="other"), F16, out) is None
+    assert conversion.existing(replace(checkpoint, revision="other"), F16, Workshop(folder=out, threads=1)) is None
     with monkeypatch.context() as patch:
-        patch.setattr(conversion, "__version__", "99")
-        assert conversion.existing(checkpoint, F16, out) is None
+        patch.setattr(makers, "__version__", "99")
+        assert conversion.existing(checkpoint, F16, Workshop(folder=out, threads=1)) is None
     file = Path(artifact.path)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
-    assert conversion.existing(checkpoint, F16, out) is None
+    assert conversion.existing(checkpoint, F16, Workshop(folder=out, threads=1)) is None
     assert make(checkpoint, "F16", out).sha256 == artifact.sha256 and file.read_bytes() == whole
     manifest_path(file).unlink()
-    assert conversion.existing(checkpoint, F16, out) is None
+    assert conversion.existing(checkpoint, F16, Workshop(folder=out, threads=1)) is None
 
 
 def test_an_artifact_whose_maker_is_not_installed(
@@ -118,10 +122,9 @@ def test_an_artifact_whose_maker_is_not_installed(
 ) -> None:
     """The run folder was moved to a machine without the exporter."""
     artifact = make(checkpoint, "F16", tmp_path)
-    assert conversion.existing(checkpoint, F16, tmp_path) == artifact
-    maker = "edgequant.convert.gguf_write:write"
-    monkeypatch.setitem(conversion._MAKERS, maker, ("a-package-that-nobody-has",))
-    assert conversion.existing(checkpoint, F16, tmp_path) is None
+    assert conversion.existing(checkpoint, F16, Workshop(folder=tmp_path, threads=1)) == artifact
+    monkeypatch.setattr(makers, "WRITE_GGUF", replace(makers.WRITE_GGUF, packages=("a-package-that-nobody-has",)))
+    assert conversion.existing(checkpoint, F16, Workshop(folder=tmp_path, threads=1)) is None
 
 
 def test_nothing_is_left_of_a_failure(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -134,8 +137,7 @@ def test_nothing_is_left_of_a_maker_that_was_killed(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setattr(conversion, "_entry", lambda *_: "victims:checks_disk")
-    monkeypatch.setitem(conversion._MAKERS, "victims:checks_disk", ())
+    monkeypatch.setattr(makers, "WRITE_GGUF", Maker(entry="victims:checks_disk", packages=()))
     with pytest.raises(Error, match="killed by the system"):
         make(checkpoint, "F16", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
@@ -284,11 +286,11 @@ def test_bf16_stands_in_for_f16(large: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(conversion.Failed, match="beyond the range of F16") as caught:
         make(large, "F16", out)
     assert caught.value.is_beyond_range and list(out.iterdir()) == []
-    assert conversion.stand_in(large, out) == "" and conversion.source_of(large, Q8_0, out) == F16
+    assert conversion.stand_in(large, out) == "" and conversion.source_in(large, Q8_0, out) == F16
     made = conversion.convert_instead(large, Workshop(folder=out, threads=1), reason=REASON)
     assert made.format == "BF16" and made.notes == (f"stands in for F16: {REASON}",)
     assert conversion.stand_in(large, out) == REASON
-    assert [conversion.source_of(large, fmt, out) for fmt in (Q8_0, FORMATS["BF16"])] == [FORMATS["BF16"], None]
+    assert [conversion.source_in(large, fmt, out) for fmt in (Q8_0, FORMATS["BF16"])] == [FORMATS["BF16"], None]
     Path(made.path).unlink()
     assert make(large, "BF16", out).notes == made.notes  # made again later, it still knows why
 
@@ -341,8 +343,7 @@ def test_a_failure_keeps_its_status(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     if status != "error":
-        monkeypatch.setattr(conversion, "_entry", lambda *_: entry)
-        monkeypatch.setitem(conversion._MAKERS, entry, ())
+        monkeypatch.setattr(makers, "QUANTISE_GGUF", Maker(entry=entry, packages=()))
     if status == "timeout":
         monkeypatch.setattr(conversion, "_DEADLINE_SECONDS", 0.2)
     with pytest.raises(conversion.Failed, match=said) as caught:

@@ -14,7 +14,7 @@ import pytest
 
 import small_checkpoint
 from edgequant import Error, child
-from edgequant.convert import conversion, gguf_split
+from edgequant.convert import conversion, gguf_split, makers
 from edgequant.convert.artifact import Artifact, digest_of, files_of, is_whole, read_manifest
 from edgequant.convert.checkpoint import Checkpoint, open_folder
 from edgequant.convert.conversion import Workshop
@@ -114,13 +114,14 @@ def test_another_limit_is_cut_anew_and_the_same_is_not(checkpoint: Checkpoint, t
 
 def test_a_shard_that_is_missing_or_short_and_removal(checkpoint: Checkpoint, tmp_path: Path) -> None:
     cut = make(checkpoint, "F16", tmp_path / "out", LIMIT)
+    workshop = Workshop(folder=tmp_path / "out", threads=1, split_max_bytes=LIMIT)
     files = files_of(Path(cut.path))
     digest = digest_of(files[0])
     data = files[-1].read_bytes()
     for damage in (lambda: files[-1].unlink(), lambda: files[-1].write_bytes(data[:-1])):
         damage()
         assert not is_whole(cut)
-        assert conversion.existing(checkpoint, FORMATS["F16"], tmp_path / "out", split_max_bytes=LIMIT) is None
+        assert conversion.existing(checkpoint, FORMATS["F16"], workshop) is None
     files[-1].write_bytes(data[:-1] + b"x")
     assert digest_of(files[0]) != digest  # all shards count, not the first alone
     conversion.remove_files(cut)
@@ -163,8 +164,7 @@ def test_nothing_is_left_of_a_full_disk(
 def test_nothing_is_left_of_a_child_that_dies(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
 ) -> None:
-    monkeypatch.setattr(conversion, "_entry", lambda *_: f"dying_writers:{entry}")
-    monkeypatch.setitem(conversion._MAKERS, f"dying_writers:{entry}", ())
+    monkeypatch.setattr(makers, "WRITE_GGUF", makers.Maker(entry=f"dying_writers:{entry}", packages=()))
     with pytest.raises(Error, match="killed by the system"):
         make(checkpoint, "F16", tmp_path / "out", LIMIT)
     assert names(tmp_path / "out") == []

@@ -42,7 +42,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def artifact(folder: Path, name: str) -> Artifact:
-    found = conversion.existing(open_folder(folder / "m"), FORMATS[name], folder)
+    found = conversion.existing(
+        open_folder(folder / "m"), FORMATS[name], conversion.Workshop(folder=folder, threads=1)
+    )
     assert found
     return found
 

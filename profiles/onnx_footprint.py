@@ -1,0 +1,109 @@
+"""Predicted bytes of ONNX artifacts and of what runs them: our own fused graph's, and those that Optimum exports.
+
+Tensor data is exact for the usual block size; what is resident was fitted to SmolLM2-135M (onnxruntime 1.31.1).
+"""
+
+from collections.abc import Iterator
+from math import prod
+
+from ..convert.formats import Format
+from ..convert.fused.positions import n_positions
+from ..convert.onnx_options import OnnxOptions
+from .model import Model
+
+#: bits of a weight where a block of them shares a float32 scale; other formats have int8 and a scale a channel
+_BLOCK_BITS = {"onnx-int8": 8, "onnx-int4": 4}
+_SHARED_BITS = 8  # of embedding and head in all of our quantised graphs
+_BLOCK = OnnxOptions().block_size
+_FUSED_GRAPH_BYTES = (3_000, 3_600)  # of model.onnx: fixed, and for each layer (seen)
+_EXPORTED_GRAPH_BYTES = {32: (10_000, 41_000), 8: (20_000, 68_000)}  # of Optimum's, for float32 and quantised (seen)
+#: resident once loaded, against the file (seen): ONNX Runtime prepacks matrices, Optimum's graphs hold them inside
+_FUSED_COPIES, _EXPORTED_COPIES = 1.1, {32: 1.4, 8: 1.95}
+_LOADING = 1.55  # peak while Optimum's float32 graph is parsed and prepacked, against the file (seen)
+_SCALE_BYTES = 5  # a float32 scale and an int8 zero point for each output channel
+_EMBEDDING, _HEAD = "token_embd.weight", "output.weight"
+
+
+def tensor_bytes(model: Model, fmt: Format) -> int:
+    """Bytes of tensor data in the artifact, without padding and the graph."""
+    return sum(_fused_parts(model, fmt)) if model.fused else _exported_bytes(model, fmt)
+
+
+def file_bytes(model: Model, fmt: Format) -> int:
+    """Bytes of the artifact: tensor data, and an estimate of the graph."""
+    fixed, layer = _FUSED_GRAPH_BYTES if model.fused else _EXPORTED_GRAPH_BYTES[_bits(fmt)]
+    return tensor_bytes(model, fmt) + fixed + layer * model.sizes.n_layers + model.companion_bytes
+
+
+def resident_bytes(model: Model, fmt: Format) -> int:
+    """What stays of the artifact in memory once it is loaded."""
+    return int((_FUSED_COPIES if model.fused else _EXPORTED_COPIES[_bits(fmt)]) * file_bytes(model, fmt))
+
+
+def loading_bytes(model: Model, fmt: Format) -> int:
+    """The peak while it is loaded."""
+    parsed_at_once = not model.fused and _bits(fmt) == 32
+    return int(_LOADING * file_bytes(model, fmt)) if parsed_at_once else resident_bytes(model, fmt)
+
+
+def decode_bytes(model: Model, fmt: Format) -> int:
+    """Bytes of weights that one new token reads: of an embedding that is not the head too, one row."""
+    embedding = prod(dict(model.tensors)[_EMBEDDING])
+    whole = tensor_bytes(model, fmt)
+    if not model.fused:
+        return whole - embedding * _bits(fmt) // 8
+    whole -= 4 * _positions(model)
+    return whole if model.tied else whole - _matrix_bytes(dict(model.tensors)[_EMBEDDING], fmt, shared=True)
+
+
+def _bits(fmt: Format) -> int:
+    return 32 if fmt.nominal_bits == 32 else 8
+
+
+def _fused_parts(model: Model, fmt: Format) -> Iterator[int]:
+    """Bytes of each tensor, and of the cosines and sines of all positions."""
+    yield 4 * _positions(model)
+    for name, shape in model.tensors:
+        if len(shape) > 1:
+            yield _matrix_bytes(shape, fmt, shared=name in (_EMBEDDING, _HEAD))
+        elif not name.startswith("rope_"):
+            yield 4 * prod(shape)
+
+
+def _positions(model: Model) -> int:
+    """Elements of the caches; Gemma 3 has two pairs of them, and longrope two, one behind the other."""
+    sizes = model.sizes
+    rows = n_positions(sizes) * (2 if sizes.local_rope_theta else 1)
+    if sizes.rope_scaling["rope_type"] == "longrope":
+        rows += int(sizes.rope_scaling["original_max_position_embeddings"])
+    return rows * sizes.rotary_dim  # a cosine and a sine for each pair
+
+
+def _matrix_bytes(shape: tuple[int, ...], fmt: Format, *, shared: bool) -> int:
+    rows, columns = prod(shape[:-1]), shape[-1]
+    if fmt.nominal_bits == 32:
+        return 4 * rows * columns
+    bits = _BLOCK_BITS.get(fmt.name, _SHARED_BITS if shared else 0)
+    if not bits:
+        return rows * columns + 4 * rows
+    n_blocks = -(-columns // _BLOCK)
+    return rows * n_blocks * (_BLOCK * (_SHARED_BITS if shared else bits) // 8 + 4)
+
+
+def _exported_bytes(model: Model, fmt: Format) -> int:
+    """Optimum writes a tied embedding twice (seen, without the package accelerate), as embedding and as output.
+
+    The dynamic quantiser makes every matrix int8, the embedding too, with a scale for each output channel; the one
+    by blocks leaves the embedding as it is.
+    """
+    shapes = dict(model.tensors)
+    matrices = [shape for name, shape in shapes.items() if len(shape) > 1 and name != _EMBEDDING]
+    if model.tied:
+        matrices.append(shapes[_EMBEDDING])
+    vectors = sum(prod(shape) for shape in shapes.values() if len(shape) == 1)
+    embedding = prod(shapes[_EMBEDDING])
+    if fmt.nominal_bits == 32:
+        return 4 * (vectors + embedding + sum(map(prod, matrices)))
+    if fmt.name in _BLOCK_BITS:
+        return 4 * (vectors + embedding) + sum(_matrix_bytes(shape, fmt, shared=False) for shape in matrices)
+    return 4 * vectors + embedding + sum(prod(shape) + _SCALE_BYTES * shape[0] for shape in matrices)
