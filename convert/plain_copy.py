@@ -36,7 +36,7 @@ def lent(checkpoint: Checkpoint, folder: Path, *, progress: child.Progress | Non
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _check_disk(checkpoint, folder)
+        check_disk(checkpoint, folder)
         job = {"folder": str(checkpoint.path), "target": str(folder)}
         child.run(f"{__name__}:write", job, progress=progress).unwrap()
         yield open_folder(folder, source=checkpoint.source, name=checkpoint.name, revision=checkpoint.revision)
@@ -44,27 +44,33 @@ def lent(checkpoint: Checkpoint, folder: Path, *, progress: child.Progress | Non
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_disk(checkpoint: Checkpoint, folder: Path) -> None:
+def check_disk(checkpoint: Checkpoint, folder: Path) -> None:
+    """`Error` where the disk has no room for the weights in float32."""
     free, needed = shutil.disk_usage(folder).free, _WEIGHT_BYTES * checkpoint.n_parameters
     if free < needed:
         sizes = f"{needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
-        raise Error(f"the weights in float32, which transformers needs, take {sizes} on the disk of {folder}")
+        raise Error(f"a copy of the weights in float32 takes {sizes} on the disk of {folder}")
 
 
 def write(job: Mapping[str, Any], progress: Callable[[str], None]) -> None:
     """Write the checkpoint in `job["folder"]` to the folder `job["target"]`, in float32 and without a word of bits."""
     checkpoint, target = open_folder(Path(job["folder"]), revision="not computed"), Path(job["target"])
-    for file in checkpoint.path.iterdir():
-        if file.is_file() and file.suffix != ".safetensors" and file.name not in (INDEX_FILE, "config.json"):
-            shutil.copy2(file, target / file.name)
-    config = _without_quantisation(checkpoint.config)
-    (target / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    copy_all_but_weights(checkpoint, target)
     tensors = [_written(name, tensor) for name, tensor in checkpoint.tensors.items()]
     safetensors_writer.write(
         target / "model.safetensors",
         tensors,
         progress=lambda done, n: progress(f"dequantises {done} of {n} tensors"),
     )
+
+
+def copy_all_but_weights(checkpoint: Checkpoint, target: Path) -> None:
+    """Tokenizer, configuration (without a word of quantised weights) and whatever else lies in the folder."""
+    for file in checkpoint.path.iterdir():
+        if file.is_file() and file.suffix != ".safetensors" and file.name not in (INDEX_FILE, "config.json"):
+            shutil.copy2(file, target / file.name)
+    config = _without_quantisation(checkpoint.config)
+    (target / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def _without_quantisation(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,9 +116,42 @@ def test_given_factors_touch_their_own_site_alone() -> None:
         fold([(site, np.ones(64, dtype=np.float32))])
 
 
-def test_an_architecture_with_other_norms_is_refused() -> None:
-    with pytest.raises(Error, match="gemma") as caught:
-        sites({**CONFIG, "model_type": "gemma"})
+@pytest.mark.parametrize("model_type", ["llama", "mistral", "qwen2", "qwen3"])
+def test_the_factors_of_a_seed_stay_the_same(model_type: str) -> None:
+    """The demo's weights are made with them. Figures of the first version, which knew these four only."""
+    factors = random_factors({**CONFIG, "model_type": model_type}, seed=0)
+    vectors = [*factors.rows.values(), *factors.columns.values()]
+    assert len(vectors) == 26 and not factors.plus_one
+    assert sum(np.float64(vector).sum() for vector in vectors) == pytest.approx(2005.095386505127, rel=1e-9)
+    assert factors.columns["model.layers.1.mlp.down_proj.weight"][5] == pytest.approx(0.8721883893013, rel=1e-7)
+
+
+def test_packed_rows_before_those_that_are_meant_stay() -> None:
+    """Phi 3: v is the last part of q, k and v, up the last of gate and up."""
+    config = {key: value for key, value in CONFIG.items() if key != "head_dim"} | {"model_type": "phi3"}
+    factors = random_factors(config, seed=0)
+    for module, first in (("self_attn.qkv_proj", 64 + 32), ("mlp.gate_up_proj", 96)):
+        rows = factors.rows[f"model.layers.0.{module}.weight"]
+        assert (rows[:first] == 1).all() and (rows[first:] != 1).all()
+        assert len(rows) == {"self_attn.qkv_proj": 128, "mlp.gate_up_proj": 192}[module]
+
+
+def test_a_norm_that_adds_one_is_divided_as_a_whole() -> None:
+    site = next(s for s in sites({**CONFIG, "model_type": "gemma"}) if s.name == "model.layers.0.attention_input")
+    factors = fold([(site, np.full(64, 2, dtype=np.float32))])
+    stored = apply("model.layers.0.input_layernorm.weight", np.full(64, 0.5, dtype=np.float32), factors)
+    np.testing.assert_array_equal(stored, np.float32(-0.25))  # 1 + 0.5, halved, less 1
+
+
+def test_without_a_norm_before_it_a_product_is_left_alone() -> None:
+    config = {key: value for key, value in CONFIG.items() if key != "head_dim"} | {"model_type": "olmo2"}
+    names = [site.name.rpartition(".")[2] for site in sites(config)]
+    assert names == ["mlp_output", "attention_output"] * 2
+
+
+def test_an_architecture_with_other_products_is_refused() -> None:
+    with pytest.raises(Error, match="mixtral") as caught:
+        sites({**CONFIG, "model_type": "mixtral"})
     assert "qwen3" in caught.value.hint
 
 
