@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..convert.formats import Format
 from ..convert.fused.expressible import obstacle
 from ..convert.vocabulary.from_checkpoint import read_vocabulary
 from ..convert.vocabulary.from_gguf import Vocabulary
-from . import footprint
+from . import footprint, kernels
 from .device import Device
 from .model import Model
 
@@ -37,7 +37,7 @@ class PlannedFormat:
     """Predictions for one format on one device; none of it is a measurement.
 
     `decode_tokens_per_second` is the ceiling that reading the weights sets: bandwidth / bytes a token. `memory` names
-    the parts of `peak_memory_bytes`.
+    the parts of `peak_memory_bytes`. `mark` and `mark_reason` are what `kernels` says of the format there, "" for fine.
     """
 
     format: str
@@ -50,6 +50,8 @@ class PlannedFormat:
     fits: bool | None
     why: str
     decode_tokens_per_second: float | None
+    mark: str = ""
+    mark_reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,7 @@ def plan(checkpoint: Checkpoint, formats: Sequence[Format], device: Device, *, c
         checkpoint=checkpoint.name,
         device=device.name,
         context=context,
-        formats=tuple(predict(model, fmt, device, context=context) for fmt in formats),
+        formats=tuple(_marked(predict(model, fmt, device, context=context), device) for fmt in formats),
         disk_bytes=_disk_bytes(model, made),
         conversion_memory_bytes=max((_conversion_bytes(model, fmt) for fmt in made), default=0),
     )
@@ -107,27 +109,28 @@ def _estimate(checkpoint: Checkpoint, formats: Sequence[Format], device: Device,
         checkpoint=checkpoint.name,
         device=device.name,
         context=context,
-        formats=tuple(
-            PlannedFormat(
-                format=fmt.name,
-                container=fmt.container,
-                size_bytes=sizes[fmt],
-                bits_per_weight=fmt.nominal_bits,
-                n_fallbacks=0,
-                peak_memory_bytes=None,
-                memory={},
-                fits=None,
-                why="",
-                decode_tokens_per_second=None,
-            )
-            for fmt in formats
-        ),
+        formats=tuple(_marked(_estimated(fmt, sizes[fmt]), device) for fmt in formats),
         disk_bytes=sum(sizes.values()) + _RESULTS_BYTES if sizes else 0,
         conversion_memory_bytes=None,
         notes=(
             f"Sizes are estimates from {checkpoint.n_parameters / 1e6:,.1f} M weights; memory and speed are not known: "
             f"{checkpoint.converter.why}.",
         ),
+    )
+
+
+def _estimated(fmt: Format, size_bytes: int) -> PlannedFormat:
+    return PlannedFormat(
+        format=fmt.name,
+        container=fmt.container,
+        size_bytes=size_bytes,
+        bits_per_weight=fmt.nominal_bits,
+        n_fallbacks=0,
+        peak_memory_bytes=None,
+        memory={},
+        fits=None,
+        why="",
+        decode_tokens_per_second=None,
     )
 
 
@@ -173,6 +176,11 @@ def predict(model: Model, fmt: Format, device: Device, *, context: int) -> Plann
         why=_why(peak, memory.get("repacked copy", 0), device),
         decode_tokens_per_second=_decode(model, fmt, device),
     )
+
+
+def _marked(planned: PlannedFormat, device: Device) -> PlannedFormat:
+    found = kernels.fact(planned.format, device.isa)
+    return replace(planned, mark=found.word, mark_reason=found.reason) if found else planned
 
 
 def _why(peak: int, repacked: int, device: Device) -> str:

@@ -9,7 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..convert.artifact import Artifact
+from ..convert.formats import FORMATS
 from ..profiles.device import Device, sources
+from ..profiles.kernels import fact
 from ..profiles.plan import Plan
 from .numbers import rate, size
 from .terminal import printable
@@ -56,7 +58,9 @@ def checks(artifact: Artifact) -> RenderableType:
 
 def plan(made: Plan) -> RenderableType:
     """Predicted size, memory and fit of each format, and what the conversion needs."""
-    table = _table("format", "file", "bits/weight", "memory", "fits", "decode up to")
+    marked = any(each.mark for each in made.formats)
+    headers = ("format", "file", "bits/weight", "memory", "fits", "decode up to")
+    table = _table(*headers, *(["kernels"] if marked else []), texts=("kernels",))
     for each in made.formats:
         speed = each.decode_tokens_per_second
         table.add_row(
@@ -66,12 +70,14 @@ def plan(made: Plan) -> RenderableType:
             _known(each.peak_memory_bytes),
             "not known" if each.fits is None else "yes" if each.fits else "no",
             "not known" if speed is None else f"{rate(speed)}/s",
+            *([each.mark or "fine"] if marked else []),
         )
     head = f"Predicted for {made.checkpoint} on {made.device} at {made.context} tokens of context; nothing is measured."
     needs = f"Converting needs {size(made.disk_bytes)} of disk"
     memory = made.conversion_memory_bytes
     needs += "." if memory is None else f" and {size(memory)} of memory."
     why = [f"{each.format}: {each.why}" for each in made.formats if each.fits is False]
+    why += [f"{each.format}: {each.mark}: {each.mark_reason}" for each in made.formats if each.mark]
     return Group(Text(printable(head)), table, *(Text(printable(line)) for line in (*why, *made.notes, needs)))
 
 
@@ -89,7 +95,7 @@ def devices(found: Sequence[Device]) -> RenderableType:
 
 
 def device(found: Device) -> RenderableType:
-    """Every figure of one profile, with its source."""
+    """Every figure of one profile, with its source; its notes, and what is to be said of formats there."""
     stated = sources(found.name)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for header in ("figure", "value", "source"):
@@ -97,7 +103,8 @@ def device(found: Device) -> RenderableType:
     for key, value in vars(found).items():
         if key != "notes":
             table.add_row(key, Text(printable(_shown(key, value))), Text(printable(stated.get(key, ""))))
-    return Group(table, *(Text(printable(f"- {note}")) for note in found.notes))
+    marks = [f"{name}: {said.word}: {said.reason}" for name in FORMATS if (said := fact(name, found.isa))]
+    return Group(table, *(Text(printable(f"- {note}")) for note in (*found.notes, *marks)))
 
 
 def _shown(key: str, value: Any) -> str:

@@ -8,6 +8,7 @@ from ..accuracy.paired import Paired, paired_difference
 from ..convert.artifact import Artifact
 from ..convert.checkpoint import QuantisedSource
 from ..convert.grid import shares_grid
+from ..profiles import kernels
 from ..profiles.device import Device
 from ..profiles.measurement import Measurement
 from . import rows as building
@@ -113,6 +114,7 @@ def _row(
     if name in (SOURCE, context.reference) and "kl_divergence" not in found:
         cells = {**cells, "kl_divergence": _by_definition(name)}
     any_row = next(iter(found.values()), None)
+    said = building.marks(found, artifact, device.title)
     return Row(
         format=name,
         container=artifact.container if artifact else "onnx" if name.startswith("onnx") else "gguf",
@@ -122,7 +124,7 @@ def _row(
         tensor_types=dict(artifact.tensor_types) if artifact else {source.type: 1.0} if source else {},
         cells=cells,
         loss=None,
-        marks=tuple(dict.fromkeys([*building.marks(found, artifact, device.title), *_grid(name, artifact, context)])),
+        marks=tuple(dict.fromkeys([*said, *_grid(name, artifact, context), *_kernels(name, device)])),
         is_reference=name == context.reference,
         is_source=name == SOURCE,
     )
@@ -141,6 +143,12 @@ def _grid(name: str, artifact: Artifact | None, context: RunContext) -> list[Mar
         return []
     text = f"the weights lie on the {context.grid} grid, which suits this file's types; on other weights it loses more"
     return [Mark(code="quality not transferable", sentence=text)]
+
+
+def _kernels(name: str, device: Device) -> list[Mark]:
+    """The mark of a format that the device computes slowly or less exactly than others do."""
+    found = kernels.fact(name, device.isa)
+    return [Mark(code=found.word, sentence=found.reason)] if found else []
 
 
 def _outcomes(row: Measurement | None) -> dict[str, float]:

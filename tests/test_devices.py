@@ -1,11 +1,14 @@
 """The device profiles that come with the package, and those a user writes."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from edgequant import Error
 from edgequant.profiles import device, host
+from edgequant.report import listings
 
 NAMES = [name for name in device.names() if name != "host"]
 MINE = """
@@ -53,6 +56,15 @@ def test_only_new_enough_arm_cores_have_dot_products() -> None:
     """lscpu of the boards: no asimddp on Cortex-A53 (Pi 3, Zero 2 W) and A72 (Pi 4); A76 (Pi 5) has it, not i8mm."""
     assert not any("dotprod" in device.load(n).isa for n in ("rpi-zero2w", "rpi3b-plus", "rpi4-8gb"))
     assert "dotprod" in device.load("rpi5-8gb").isa and "i8mm" not in device.load("rpi5-8gb").isa
+
+
+def test_a_listing_says_which_formats_a_board_computes_slowly() -> None:
+    for name, said in (("rpi4-4gb", True), ("rpi5-4gb", False)):
+        console = Console(width=200, file=io.StringIO(), color_system=None)
+        console.print(listings.device(device.load(name)))
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        assert ("- onnx-int8: slow here: without dot products" in text) is said
+        assert "- no " in text  # the profile's own notes
 
 
 def test_a_profile_of_one_s_own(tmp_path: Path) -> None:

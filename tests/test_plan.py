@@ -1,5 +1,6 @@
 """Predictions against hand-worked figures and against files that were really made; no model is run for long here."""
 
+import io
 import json
 import struct
 from dataclasses import replace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import small_checkpoint
 from edgequant import Error
@@ -16,6 +18,7 @@ from edgequant.convert.architectures.geometry import Geometry
 from edgequant.convert.checkpoint import Checkpoint, open_folder
 from edgequant.profiles import device, footprint, plan
 from edgequant.profiles.model import Model
+from edgequant.report import listings
 
 GIB = 1 << 30
 
@@ -239,6 +242,29 @@ def test_the_plan_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fuse
     assert (made.conversion_memory_bytes > 480 << 20) is not fused  # torch and Optimum alone
     assert made.to_json()["predicted"] is True
     assert json.loads(json.dumps(made.to_json()))["context"] == 1024
+
+
+def listed(made: plan.Plan) -> str:
+    console = Console(width=200, file=io.StringIO(), color_system=None)
+    console.print(listings.plan(made))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def test_a_format_that_the_device_computes_slowly_is_marked_before_anything_is_made(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    chosen = [formats.find(name) for name in ("Q4_K_M", "onnx-int8", "onnx-w8a8")]
+    marks, texts = {}, {}
+    for name in ("rpi4-4gb", "avx2-laptop-8gb", "rpi5-4gb"):
+        made = plan.plan(checkpoint, chosen, device.load(name), context=512)
+        marks[name], texts[name] = [p.mark for p in made.formats], listed(made)
+        assert all(bool(p.mark) == bool(p.mark_reason) for p in made.formats)
+    assert marks["rpi4-4gb"] == ["", "slow here", ""]
+    assert marks["avx2-laptop-8gb"] == ["", "", "reduced range"]
+    assert marks["rpi5-4gb"] == ["", "", ""]
+    assert "kernels" in texts["rpi4-4gb"] and "onnx-int8: slow here: without dot products" in texts["rpi4-4gb"]
+    assert "onnx-w8a8: reduced range: without VNNI" in texts["avx2-laptop-8gb"]
+    assert "kernels" not in texts["rpi5-4gb"] and "fine" not in texts["rpi5-4gb"]
 
 
 def test_nothing_to_make_needs_nothing(tmp_path: Path) -> None:

@@ -43,6 +43,16 @@ def test_every_cell_has_a_number_or_a_reason() -> None:
             assert text.main and (not text.missing or text.detail)
 
 
+def test_a_format_that_the_device_computes_less_exactly_is_marked() -> None:
+    """An AVX2 processor without VNNI, as recorded; the same with VNNI."""
+    rows = [measurement("onnx-w8a8", "decode_tokens_per_second", [1.0])]
+    for isa, codes in ((("avx2",), ["reduced range"]), (("avx2", "avx512_vnni"), [])):
+        report = build([], rows, device=device(isa=isa), context=context(quantised_source=None, grid=""))
+        marks = [m for m in named(report, "onnx-w8a8").marks if m.code != "emulated"]
+        assert [m.code for m in marks] == codes
+        assert all("within 7 bits" in m.sentence for m in marks)
+
+
 def test_the_last_row_counts() -> None:
     rows = [measurement("Q8_0", "decode_tokens_per_second", [1.0, 2.0, 3.0])]
     rows += [measurement("Q8_0", "decode_tokens_per_second", [10.0, 20.0, 90.0])]

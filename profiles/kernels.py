@@ -1,0 +1,86 @@
+"""Facts about which formats onnxruntime's CPU provider computes fast and right on a processor, each with its source.
+
+Seen under emulation: onnxruntime 1.31.1 in qemu-user 7.2 (`-cpu`), a product of 576 x 1536 weights, one row (32 rows),
+against numpy; the times say how kernels stand to each other there, and nothing of a real processor's speed.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+SLOW, REDUCED, ROUNDED = "slow here", "reduced range", "rounded more here"
+_VNNI = ("avx_vnni", "avx512_vnni")
+_BLOCKS = ("onnx-int8", "onnx-int4*")
+_ROUNDED_ACTIVATIONS = ("onnx-w8a8*", "onnx-int8-dynamic*", "onnx-int8-static*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """What holds of formats (names, or patterns of them) on a processor that has `on` and nothing of `without`."""
+
+    formats: tuple[str, ...]
+    on: str
+    without: tuple[str, ...]
+    word: str
+    reason: str
+    source: str
+
+    def holds(self, format_name: str, isa: Collection[str]) -> bool:
+        """Whether it is about this format on a processor with these instruction sets."""
+        named = any(fnmatchcase(format_name, pattern) for pattern in self.formats)
+        return named and self.on in isa and not set(self.without) & set(isa)
+
+
+#: the first that holds is said; what none speaks of is fine
+FACTS = (
+    Fact(
+        formats=_BLOCKS,
+        on="neon",
+        without=("dotprod",),
+        word=SLOW,
+        reason="without dot products onnxruntime unpacks all weights to float32 for each product; prefer onnx-w8a8",
+        source="seen under emulation (cortex-a53, cortex-a72): 30 ms (170), onnx-w8a8 0.8 ms (57), answers as exact as "
+        "float32; by onnxruntime pull request 25110 the kernels want dotprod or i8mm. The same unpacking on a real x86 "
+        "with VNNI (accuracy level 1): 0.74 ms (1.0), with the int8 kernel 0.015 ms (0.21)",
+    ),
+    Fact(
+        formats=_BLOCKS,
+        on="sse4_2",
+        without=("avx2",),
+        word=SLOW,
+        reason="without AVX2 onnxruntime unpacks all weights to float32 for each product; prefer onnx-w8a8",
+        source="seen under emulation (SandyBridge): 10.6 ms (102), MatMulInteger 2.6 ms (38), answers as of float32",
+    ),
+    Fact(
+        formats=_ROUNDED_ACTIVATIONS,
+        on="avx2",
+        without=_VNNI,
+        word=REDUCED,
+        reason="without VNNI, sums of two products are cut off at 16 bits, so the weights must stay within 7 bits",
+        source="seen under emulation (Haswell): MatMulInteger of u8 by s8 over their full range is off by 19 %, with "
+        "weights of 7 bits exact, as vpmaddubsw's saturating 16-bit sums (Intel's manual) have it",
+    ),
+    Fact(
+        formats=("onnx-int4*",),
+        on="neon",
+        without=(),
+        word=ROUNDED,
+        reason="onnxruntime rounds scales to bfloat16 and activations a token at a time: more loss than seen on x86",
+        source="seen under emulation (cortex-a76): error of the product 0.0148 where x86 has 0.0073, with KleidiAI's "
+        "kernels switched off (mlas.disable_kleidiai) 0.0073",
+    ),
+)
+
+
+def fact(format_name: str, isa: Collection[str]) -> Fact | None:
+    """What is to be said of a format on a processor with these instruction sets; None where it is fine, or unknown."""
+    return next((each for each in FACTS if each.holds(format_name, isa)), None)
+
+
+def reduces_range(isa: Collection[str]) -> bool:
+    """Whether int8 weights that meet uint8 activations must stay within 7 bits (-64 to 63) on that processor.
+
+    False where nothing is known of the processor. onnxruntime's option `session.x64quantprecision` avoids it at run
+    time, but it is whoever runs the file who must set it.
+    """
+    return any(each.word == REDUCED and each.holds("onnx-w8a8", isa) for each in FACTS)
