@@ -4,9 +4,10 @@ Linux tells most through /proc, /sys and /sys/fs/cgroup; every function that rea
 recorded trees of other machines can be read. Where they are missing (macOS, Windows), psutil and platform answer.
 """
 
+import importlib
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,22 @@ ISA_NAMES = {
     "sve": "sve",
     "sve2": "sve2",
     "sme": "sme",
+}
+#: numpy's spelling -> ours, where there is no /proc/cpuinfo; numpy names neither avx_vnni nor i8mm
+_NUMPY_NAMES = {
+    "SSE42": "sse4_2",
+    "AVX": "avx",
+    "AVX2": "avx2",
+    "FMA3": "fma",
+    "F16C": "f16c",
+    "AVX512F": "avx512f",
+    "AVX512VNNI": "avx512_vnni",
+    "AVX512BF16": "avx512_bf16",
+    "AVX512FP16": "avx512_fp16",
+    "ASIMD": "neon",
+    "ASIMDDP": "dotprod",
+    "ASIMDHP": "fp16",
+    "SVE": "sve",
 }
 #: "CPU part" of /proc/cpuinfo for implementer 0x41 (Arm), from arch/arm64/include/asm/cputype.h
 _ARM_PARTS = {
@@ -104,7 +121,7 @@ def machine() -> Machine:
         limits=cgroup_limits(root=ROOT),
         total_bytes=memory.total,
         available_bytes=memory.available,
-        isa=isa_flags(cpuinfo) or _isa_elsewhere(platform.system(), platform.machine()),
+        isa=isa_flags(cpuinfo) or isa_elsewhere(platform.system(), platform.machine()),
     )
 
 
@@ -202,9 +219,22 @@ def _bytes(word: str) -> list[int]:
     return [int(word)] if word.isdigit() and int(word) < _UNLIMITED_BYTES else []
 
 
-def _isa_elsewhere(system: str, arch: str) -> tuple[str, ...]:
-    # every Apple chip since the M1 has these; without /proc nothing more is claimed
-    return ("neon", "dotprod", "fp16", "atomics") if (system, arch) == ("Darwin", "arm64") else ()
+def isa_elsewhere(system: str, arch: str) -> tuple[str, ...]:
+    """Instruction sets where there is no /proc/cpuinfo: those of every Apple chip, else those that numpy found."""
+    if (system, arch) == ("Darwin", "arm64"):
+        return ("neon", "dotprod", "fp16", "atomics")
+    found = _numpy_features()
+    return tuple(ours for theirs, ours in _NUMPY_NAMES.items() if found.get(theirs))
+
+
+def _numpy_features() -> Mapping[str, bool]:
+    """What numpy chooses its own kernels by; what `numpy.show_runtime` prints, empty where a version has moved it."""
+    try:
+        module = importlib.import_module("numpy._core._multiarray_umath")
+    except ImportError:
+        return {}
+    features: Mapping[str, bool] = getattr(module, "__cpu_features__", {})
+    return features
 
 
 def _read(path: Path) -> str:

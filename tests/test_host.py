@@ -74,6 +74,19 @@ def test_only_what_every_core_has_counts() -> None:
     assert host.isa_flags(PI_5.format(n=0) + PI_4.format(n=1)) == ("neon",)
 
 
+def test_a_windows_laptop_without_proc_is_known_by_what_numpy_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What numpy 2.4 says of an AVX2 laptop, the keys that matter here."""
+    found = {"SSE42": True, "AVX": True, "AVX2": True, "FMA3": True, "F16C": True, "AVX512F": False, "ASIMD": False}
+    monkeypatch.setattr(host, "_numpy_features", lambda: found)
+    assert host.isa_elsewhere("Windows", "AMD64") == ("sse4_2", "avx", "avx2", "fma", "f16c")
+    assert host.isa_elsewhere("Darwin", "arm64") == ("neon", "dotprod", "fp16", "atomics")
+
+
+def test_numpy_agrees_with_the_kernel_about_this_machine() -> None:
+    told = set(host.isa_elsewhere("Windows", "any"))
+    assert told and told <= set(host.machine().isa)
+
+
 def test_a_32_bit_system_names_neon_differently() -> None:
     assert host.isa_flags("Features\t: half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva crc32\n") == ("neon",)
 
