@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.onnx"
 #: metadata of a graph whose past and present may be one buffer (onnxruntime-genai's word)
 SHARED_BUFFER = "past_present_share_buffer"
+_KEPT = "logits_to_keep"  # transformers' word for how many last tokens logits are wanted of
 _PAST, _PRESENT = "past_key_values", "present"
 _ERRORS_ONLY = 3
 #: of a prefill: memory grows with every one of them (0.4 MB in SmolLM2-135M), speed does so up to about here
@@ -41,20 +42,21 @@ class OrtSession:
             self._session: Any = ort.InferenceSession(str(file), _options(settings), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a type of its own for each failure
             raise Error(f"onnxruntime cannot load {file}: {str(error).splitlines()[0]}") from None
-        self._inputs = {value.name: value for value in self._session.get_inputs()}
+        stated = [*self._session.get_inputs(), *self._session.get_overridable_initializers()]
+        self._inputs = {value.name: value for value in stated}
         self._outputs = {value.name: value for value in self._session.get_outputs()}
         past = {name: value for name, value in self._inputs.items() if name.startswith(_PAST)}
         if "logits" not in self._outputs or not past:
             raise Error(f"{file} is no decoder graph with past key/values")
         shares = self._session.get_modelmeta().custom_metadata_map.get(SHARED_BUFFER) == "true"
         sizes = {name: (int(value.shape[1]), int(value.shape[3])) for name, value in past.items()}
-        self._cache: _SharedCache | _GrowingCache = (
-            _SharedCache(sizes, settings.context) if shares else _GrowingCache(sizes)
-        )
-        self._binding: Any = self._session.io_binding()
-        self._bound = [*self._cache.outputs, "logits"]
         self._n_context = settings.context
         self.n_vocab: int = int(self._outputs["logits"].shape[-1])
+        self._cache: _SharedCache | _GrowingCache = (
+            _SharedCache(self._session, sizes, (settings.context, self.n_vocab))
+            if shares
+            else _GrowingCache(self._session, sizes)
+        )
         self.tokens: list[int] = []
 
     def evaluate(self, token_ids: Sequence[int], *, logits: Literal["all", "last"]) -> "Logits":
@@ -65,26 +67,18 @@ class OrtSession:
             raise Error(f"{len(self.tokens) + len(token_ids)} tokens do not fit a context of {self._n_context}")
         parts = [token_ids[i : i + _TOKENS_AT_ONCE] for i in range(0, len(token_ids), _TOKENS_AT_ONCE)]
         if logits == "all":
-            return np.concatenate([self._step(part, kept=0) for part in parts])
+            return np.concatenate([self._step(part, kept=len(part)) for part in parts])
         for part in parts[:-1]:
             self._step(part, kept=1)
         return self._step(parts[-1], kept=1)[-1]
 
     def _step(self, token_ids: Sequence[int], *, kept: int) -> "Logits":
-        """Append tokens; logits of all of them, or of the last `kept` where the graph can leave some out."""
-        binding = self._binding
-        for name, value in self._step_inputs(token_ids, len(self.tokens), kept).items():
-            binding.bind_cpu_input(name, value)
-        self._cache.bind(binding)
-        binding.bind_output("logits", "cpu")
+        """Append tokens; logits of the last `kept` at least, for not every graph can leave some out."""
         try:
-            self._session.run_with_iobinding(binding)
+            rows = self._cache.run(self._step_inputs(token_ids, len(self.tokens), kept), kept)
         except Exception as error:  # as above
             raise Error(f"onnxruntime cannot run the graph: {str(error).splitlines()[0]}") from None
-        results = dict(zip(self._bound, binding.get_outputs(), strict=True))
-        self._cache.keep(results)
         self.tokens.extend(token_ids)
-        rows: Logits = results["logits"].numpy()[0]
         return rows
 
     def _step_inputs(self, token_ids: Sequence[int], past: int, kept: int) -> dict[str, Any]:
@@ -95,7 +89,7 @@ class OrtSession:
             "input_ids": np.array([token_ids], dtype=np.int64),
             "attention_mask": np.ones((1, past + n), dtype=np.int64),
             "position_ids": np.arange(past, past + n, dtype=np.int64)[None],
-            "logits_to_keep": np.array([kept], dtype=np.int64),
+            _KEPT: np.array([kept], dtype=np.int64),
         }
         return {name: value for name, value in values.items() if name in self._inputs}
 
@@ -116,7 +110,7 @@ class OrtSession:
     def close(self) -> None:
         """See `Session.close`."""
         self._cache.clear()
-        del self._binding, self._session
+        del self._session
 
 
 def _options(settings: Settings) -> Any:
@@ -132,31 +126,38 @@ def _options(settings: Settings) -> Any:
 class _SharedCache:
     """One buffer [1, n_kv_heads, context, head_dim] for each key and value, which the graph reads and appends to.
 
-    How much of it counts the graph learns from the attention mask, so that cutting it costs nothing.
+    How much of it counts the graph learns from the attention mask, so that cutting it costs nothing. Runs on plain
+    vectors of values: a binding takes no input that has a default, as `logits_to_keep` has.
     """
 
-    def __init__(self, sizes: Mapping[str, tuple[int, int]], context: int) -> None:
+    def __init__(self, session: Any, sizes: Mapping[str, tuple[int, int]], shape: tuple[int, int]) -> None:
+        import numpy as np
+        import onnxruntime as ort
+        from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+        context, self._n_vocab = shape
+        self._session = session
+        self._buffers = [
+            ort.OrtValue.ortvalue_from_numpy(np.zeros((1, heads, context, width), np.float32))
+            for heads, width in sizes.values()
+        ]
+        self._past = list(sizes)
+        self._results = [*(name.replace(_PAST, _PRESENT) for name in sizes), "logits"]
+        here = native.OrtDevice(native.OrtDevice.cpu(), native.OrtDevice.default_memory(), 0)
+        self._devices = [here] * len(self._results)
+
+    def run(self, inputs: Mapping[str, Any], kept: int) -> "Logits":
+        """Logits [kept, n_vocab]; keys and values are written to the buffers."""
         import numpy as np
         import onnxruntime as ort
 
-        self.outputs = [name.replace(_PAST, _PRESENT) for name in sizes]
-        self._is_bound = False
-        self._buffers = {
-            name: ort.OrtValue.ortvalue_from_numpy(np.zeros((1, heads, context, width), np.float32))
-            for name, (heads, width) in sizes.items()
-        }
-
-    def bind(self, binding: Any) -> None:
-        """Bind every buffer as past and as present; once, for nothing about them changes."""
-        if self._is_bound:
-            return
-        self._is_bound = True
-        for name, buffer in self._buffers.items():
-            binding.bind_ortvalue_input(name, buffer)
-            binding.bind_ortvalue_output(name.replace(_PAST, _PRESENT), buffer)
-
-    def keep(self, results: Mapping[str, Any]) -> None:
-        """Nothing: the graph wrote into the buffers."""
+        logits = np.empty((1, kept, self._n_vocab), np.float32)
+        given = [ort.OrtValue.ortvalue_from_numpy(value) for value in inputs.values()]  # over numpy's own memory
+        wanted = [*self._buffers, ort.OrtValue.ortvalue_from_numpy(logits)]
+        names = [*inputs, *self._past]
+        feeds, fetches = _vector([*given, *self._buffers]), _vector(wanted)
+        self._session.run_with_ortvaluevector(ort.RunOptions(), names, feeds, self._results, fetches, self._devices)
+        return logits[0]
 
     def cut(self, n_tokens: int) -> None:
         """Nothing: what lies behind is written over."""
@@ -166,27 +167,41 @@ class _SharedCache:
         self._buffers.clear()
 
 
+def _vector(values: Sequence[Any]) -> Any:
+    from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+    vector = native.OrtValueVector()
+    vector.reserve(len(values))
+    for value in values:
+        vector.push_back(value._ortvalue)
+    return vector
+
+
 class _GrowingCache:
     """Keys and values [1, n_kv_heads, tokens, head_dim] of a graph that appends by concatenation (Optimum's).
 
     They are bound as the values that the last step returned, without a copy through numpy; only cutting copies.
     """
 
-    def __init__(self, sizes: Mapping[str, tuple[int, int]]) -> None:
-        self._sizes = sizes
-        self.outputs = [name.replace(_PAST, _PRESENT) for name in sizes]
+    def __init__(self, session: Any, sizes: Mapping[str, tuple[int, int]]) -> None:
+        self._session, self._sizes = session, sizes
         self._past: dict[str, Any] = {}
         self.cut(0)
 
-    def bind(self, binding: Any) -> None:
-        """Bind what the last step returned; the next makes values of its own."""
+    def run(self, inputs: Mapping[str, Any], kept: int) -> "Logits":
+        """Logits [n, n_vocab] of all tokens; keys and values are those that the graph returns."""
+        binding = self._session.io_binding()
+        for name, value in inputs.items():
+            binding.bind_cpu_input(name, value)
         for name in self._sizes:
             binding.bind_ortvalue_input(name, self._past[name])
             binding.bind_output(name.replace(_PAST, _PRESENT), "cpu")
-
-    def keep(self, results: Mapping[str, Any]) -> None:
-        """Take up what a step returned."""
-        self._past = {name: results[name.replace(_PAST, _PRESENT)] for name in self._sizes}
+        binding.bind_output("logits", "cpu")
+        self._session.run_with_iobinding(binding)
+        *present, logits = binding.get_outputs()
+        self._past = dict(zip(self._sizes, present, strict=True))
+        rows: Logits = logits.numpy()[0]
+        return rows
 
     def cut(self, n_tokens: int) -> None:
         """Keep the first tokens."""
