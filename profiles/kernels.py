@@ -39,8 +39,8 @@ FACTS = (
         without=("dotprod",),
         word=SLOW,
         reason="without dot products onnxruntime unpacks all weights to float32 for each product; prefer onnx-w8a8",
-        source="seen under emulation (cortex-a53, cortex-a72): 30 ms (170), onnx-w8a8 0.8 ms (57), answers as exact as "
-        "float32; by onnxruntime pull request 25110 the kernels want dotprod or i8mm. The same unpacking on a real x86 "
+        source="seen under emulation (cortex-a53, cortex-a72): 22 to 32 ms (165 to 231), onnx-w8a8 0.8 ms (50 to 77), answers as "
+        "exact as float32; by onnxruntime pull request 25110 the kernels want dotprod or i8mm. The same unpacking on a real x86 "
         "with VNNI (accuracy level 1): 0.74 ms (1.0), with the int8 kernel 0.015 ms (0.21)",
     ),
     Fact(
@@ -81,7 +81,7 @@ def reduces_range(isa: Collection[str]) -> bool:
     """Whether int8 weights that meet uint8 activations must stay within 7 bits (-64 to 63) on that processor.
 
     False where nothing is known of the processor. onnxruntime's option `session.x64quantprecision` avoids it at run
-    time by a second copy of the weights (seen: 83 MB more for 28 MB of them), but whoever runs the file must set it,
+    time by copies of the weights (seen: a peak of 55 MB more for 28 MB of them), but whoever runs the file must set it,
     and with VNNI it halves the speed of a prefill (seen: 0.145 ms where 0.065 ms without, 32 rows).
     """
     return any(each.word == REDUCED and each.holds("onnx-w8a8", isa) for each in FACTS)
