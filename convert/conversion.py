@@ -211,7 +211,7 @@ def _job(checkpoint: Checkpoint, fmt: Format, workshop: Workshop) -> dict[str, A
     if fmt.container == "gguf":
         job["split_max_bytes"] = workshop.split_max_bytes
     else:
-        job["options"] = workshop.onnx.job()
+        job |= {"options": workshop.onnx.job(), "threads": workshop.threads}
     source = source_in(checkpoint, fmt, workshop.folder)
     if source:
         return job | _quantising(checkpoint, fmt, workshop, source)

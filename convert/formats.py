@@ -100,6 +100,14 @@ _ROWS = (
         rounds_activations=True,
         options=("block_size", "per_channel", "reduce_range"),
     ),
+    _onnx(
+        "onnx-int8-static",
+        8.0,
+        "8-bit weights, and activations rounded to 8 bits with a scale known beforehand from a text; often much loss",
+        rounds_activations=True,
+        options=("block_size", "per_channel", "reduce_range", "calibration"),
+        needs_fused=True,
+    ),
 )
 
 #: name -> format, best quality first within each container; the place to add a format

@@ -7,16 +7,9 @@ from typing import Any
 from ... import Error, __version__
 from ..atomic import replacing
 from ..checkpoint import open_folder
-from . import products
 from .decoder import SHARED_BUFFER, Decoder
 from .graph import DATA_FILE, MODEL_FILE, Graph
-
-SCHEMES = {
-    "onnx-fp32": products.FLOAT,
-    "onnx-int8": products.INT8,
-    "onnx-w8a8": products.W8A8,
-    "onnx-int8-dynamic": products.DYNAMIC,
-}
+from .schemes import scheme
 
 
 def write(job: Mapping[str, Any], progress: Callable[[str], None]) -> None:
@@ -26,11 +19,13 @@ def write(job: Mapping[str, Any], progress: Callable[[str], None]) -> None:
     except ImportError as error:
         raise Error(f"{error}", hint='pip install "edgequant[convert]"') from None
     checkpoint = open_folder(Path(job["folder"]), revision=job.get("revision", "not computed"))
+    made = scheme(job, checkpoint, progress)
+    progress("writes the graph")
     with replacing(Path(job["target"])) as partial:
         partial.mkdir()
         with (partial / DATA_FILE).open("wb") as data:
             graph = Graph(data)
-            Decoder(graph, checkpoint, SCHEMES[job["format"]]).whole()
+            Decoder(graph, checkpoint, made).whole()
         graph.write(
             partial / MODEL_FILE,
             name=checkpoint.name,
