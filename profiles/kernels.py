@@ -39,9 +39,9 @@ FACTS = (
         without=("dotprod",),
         word=SLOW,
         reason="without dot products onnxruntime unpacks all weights to float32 for each product; prefer onnx-w8a8",
-        source="seen under emulation (cortex-a53, cortex-a72): 22 to 32 ms (165 to 231), onnx-w8a8 0.8 ms (50 to 77), answers as "
-        "exact as float32; by onnxruntime pull request 25110 the kernels want dotprod or i8mm. The same unpacking on a real x86 "
-        "with VNNI (accuracy level 1): 0.74 ms (1.0), with the int8 kernel 0.015 ms (0.21)",
+        source="seen under emulation (cortex-a53, cortex-a72): 22 to 32 ms (165 to 231), onnx-w8a8 0.8 ms (50 to 77), "
+        "answers as of float32; by onnxruntime pull request 25110 the kernels want dotprod or i8mm. The same unpacking "
+        "on a real x86 with VNNI (accuracy level 1): 0.74 ms (1.0), with the int8 kernel 0.015 ms (0.21)",
     ),
     Fact(
         formats=_BLOCKS,
