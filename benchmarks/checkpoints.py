@@ -23,23 +23,22 @@ if TYPE_CHECKING:
 Shapes = dict[str, tuple[int, ...]]
 
 N_SHARDS = 4
-LAYERS, HIDDEN, INTERMEDIATE, HEADS, KV_HEADS, VOCABULARY = 28, 1536, 8960, 12, 2, 151_936
 #: Qwen2.5-1.5B's, as its config.json on the Hub has them
-CONFIG: dict[str, Any] = {
+QWEN: dict[str, Any] = {
     "architectures": ["Qwen2ForCausalLM"],
     "model_type": "qwen2",
     "attention_dropout": 0.0,
     "bos_token_id": 151643,
     "eos_token_id": 151643,
     "hidden_act": "silu",
-    "hidden_size": HIDDEN,
+    "hidden_size": 1536,
     "initializer_range": 0.02,
-    "intermediate_size": INTERMEDIATE,
+    "intermediate_size": 8960,
     "max_position_embeddings": 32768,
-    "max_window_layers": LAYERS,
-    "num_attention_heads": HEADS,
-    "num_hidden_layers": LAYERS,
-    "num_key_value_heads": KV_HEADS,
+    "max_window_layers": 28,
+    "num_attention_heads": 12,
+    "num_hidden_layers": 28,
+    "num_key_value_heads": 2,
     "rms_norm_eps": 1e-06,
     "rope_theta": 1000000.0,
     "sliding_window": None,
@@ -47,7 +46,31 @@ CONFIG: dict[str, Any] = {
     "torch_dtype": "bfloat16",
     "use_cache": True,
     "use_sliding_window": False,
-    "vocab_size": VOCABULARY,
+    "vocab_size": 151_936,
+}
+#: Llama-3.2-1B's sizes; plain rotary embedding, because the scaled one makes no difference to what is measured here
+LLAMA: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "head_dim": 64,
+    "hidden_act": "silu",
+    "hidden_size": 2048,
+    "initializer_range": 0.02,
+    "intermediate_size": 8192,
+    "max_position_embeddings": 2048,
+    "mlp_bias": False,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 16,
+    "num_key_value_heads": 8,
+    "rms_norm_eps": 1e-05,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+    "vocab_size": 128_256,
 }
 _POOL = 1 << 22  # random numbers that are drawn; tensors are cut from them at shifting places
 
@@ -74,31 +97,51 @@ def make_large(folder: Path, vocabulary: Path) -> Path:
     `vocabulary` is llama.cpp's models/ggml-vocab-qwen2.gguf, which becomes the tokenizer.
     """
     if not folder.exists():
-        partial = folder.with_name(f"{folder.name}-partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        (partial / "config.json").write_text(json.dumps(CONFIG, indent=2), encoding="utf-8")
-        from_gguf.save(read_header(vocabulary).metadata, partial, context=CONFIG["max_position_embeddings"])
-        _write_shards(partial, _large_shapes())
+        partial = _begin(folder, QWEN)
+        from_gguf.save(read_header(vocabulary).metadata, partial, context=QWEN["max_position_embeddings"])
+        _write_shards(partial, _shapes(QWEN))
         partial.rename(folder)
     return folder
 
 
-def _large_shapes() -> Shapes:
-    kv = KV_HEADS * (HIDDEN // HEADS)
-    shapes: Shapes = {"model.embed_tokens.weight": (VOCABULARY, HIDDEN)}
-    for layer in range(LAYERS):
+def make_llama(folder: Path, tokenizer: Path, *, layers: int = LLAMA["num_hidden_layers"]) -> Path:
+    """A model of Llama-3.2-1B's shape in bfloat16, 2.5 GB in four shards; random weights of standard deviation 0.02.
+
+    `tokenizer` is a checkpoint whose tokenizer it takes; tokens that this lacks have a row in the embedding alone.
+    """
+    if not folder.exists():
+        config = LLAMA | {"num_hidden_layers": layers}
+        partial = _begin(folder, config)
+        for file in tokenizer.glob("tokenizer*"):
+            shutil.copy2(file, partial / file.name)
+        _write_shards(partial, _shapes(config))
+        partial.rename(folder)
+    return folder
+
+
+def _begin(folder: Path, config: dict[str, Any]) -> Path:
+    partial = folder.with_name(f"{folder.name}-partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    (partial / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    return partial
+
+
+def _shapes(config: dict[str, Any]) -> Shapes:
+    hidden, inner, heads = config["hidden_size"], config["intermediate_size"], config["num_attention_heads"]
+    kv = config["num_key_value_heads"] * (hidden // heads)
+    parts = ("weight", "bias") if config["model_type"] == "qwen2" else ("weight",)
+    shapes: Shapes = {"model.embed_tokens.weight": (config["vocab_size"], hidden)}
+    for layer in range(config["num_hidden_layers"]):
         start = f"model.layers.{layer}."
-        for name, rows in (("q", HIDDEN), ("k", kv), ("v", kv)):
-            shapes |= {
-                f"{start}self_attn.{name}_proj.{x}": (rows, HIDDEN)[: 2 - (x == "bias")] for x in ("weight", "bias")
-            }
+        for name, rows in (("q", hidden), ("k", kv), ("v", kv)):
+            shapes |= {f"{start}self_attn.{name}_proj.{x}": (rows, hidden)[: 2 - (x == "bias")] for x in parts}
         shapes |= {
-            f"{start}self_attn.o_proj.weight": (HIDDEN, HIDDEN),
-            f"{start}mlp.down_proj.weight": (HIDDEN, INTERMEDIATE),
+            f"{start}self_attn.o_proj.weight": (hidden, hidden),
+            f"{start}mlp.down_proj.weight": (hidden, inner),
         }
-        shapes |= {f"{start}mlp.{name}_proj.weight": (INTERMEDIATE, HIDDEN) for name in ("gate", "up")}
-        shapes |= {f"{start}{name}_layernorm.weight": (HIDDEN,) for name in ("input", "post_attention")}
-    return shapes | {"model.norm.weight": (HIDDEN,)}
+        shapes |= {f"{start}mlp.{name}_proj.weight": (inner, hidden) for name in ("gate", "up")}
+        shapes |= {f"{start}{name}_layernorm.weight": (hidden,) for name in ("input", "post_attention")}
+    return shapes | {"model.norm.weight": (hidden,)}
 
 
 def _write_shards(folder: Path, shapes: Shapes) -> None:

@@ -14,19 +14,19 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import checkpoints
+import quiet
 
 HERE = Path(__file__).parent
 WRITER = "edgequant.convert.gguf_write:write"
 #: largest share of the peer's wall time, by model, and largest peak of the child in bytes
 WALL_TARGETS = {"small": 0.4, "large": 0.8}
 PEAK_TARGET_BYTES = 450 * 10**6
-BUSY_CORES, PATIENCE_SECONDS = 0.25, 10.0
+PATIENCE_SECONDS = 10.0
 #: the conversion as `edgequant convert` does it, without the checks of the result: both digests, manifest, child
 WHOLE = """
 import sys
@@ -116,7 +116,7 @@ def _pairs(folder: Path, work: Path, peer: Path, *, n: int) -> dict[str, list[Sa
 
 def _spent(command: Sequence[str], given: str) -> Sample:
     os.sync()  # what the run before wrote is no part of this one
-    busy = not _is_quiet()
+    busy = not quiet.wait(seconds=1.0, patience=PATIENCE_SECONDS)
     with tempfile.TemporaryFile("w+") as log:
         wrapper = [sys.executable, "-I", "-S", str(HERE / "spent.py"), *command]
         done = subprocess.run(wrapper, input=given, stdout=subprocess.PIPE, stderr=log, text=True, check=True)
@@ -126,23 +126,6 @@ def _spent(command: Sequence[str], given: str) -> Sample:
     if spent["exit_code"] or '{"error"' in said or '{"exception"' in said:
         raise SystemExit(f"{command[:5]} failed:\n{said[-2000:]}")
     return Sample(spent["seconds"], spent["cpu_seconds"], spent["peak_bytes"], busy)
-
-
-def _is_quiet() -> bool:
-    """Wait for a second in which other processes use less than a quarter of a core, for a while; Linux only."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < end:
-        before = _used_seconds()
-        time.sleep(1)
-        if _used_seconds() - before < BUSY_CORES:
-            return True
-    return False
-
-
-def _used_seconds() -> float:
-    """Seconds of all cores since the system started, idling and waiting for disks left out (man 5 proc_stat)."""
-    fields = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def _compare(theirs: Path, ours: Path) -> None:
