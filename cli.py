@@ -146,6 +146,24 @@ making_options = _shared(
     ),
     click.option("--allow-nan", is_flag=True, help="Convert weights that are no finite numbers, too."),
 )
+onnx_options = _shared(
+    click.option("--block-size", type=int, default=32, show_default=True, help="ONNX: weights that share a scale."),
+    click.option(
+        "--per-channel/--per-tensor",
+        default=True,
+        show_default=True,
+        help="ONNX: a scale for each output channel of an int8 matrix, or one for all.",
+    ),
+    click.option(
+        "--calibration",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="ONNX: a text to observe activations on [a built-in one].",
+    ),
+    click.option(
+        "--smooth", is_flag=True, help="ONNX: also make formats that round activations from a smoothed checkpoint."
+    ),
+)
 limit_options = _shared(
     click.option("--max-memory", type=Bytes(), help="Largest peak RSS, such as 2GB [the device's usable memory]."),
     click.option("--max-size", type=Bytes(), help="Largest file, such as 700MB."),
@@ -166,6 +184,7 @@ limit_options = _shared(
 @model_argument
 @_shared(formats_option, device_option, context_option, out_option, tasks_option)
 @making_options
+@onnx_options
 @json_option
 @click.pass_obj
 def run(progress: Progress, /, as_json: bool, **options: Any) -> None:
@@ -196,6 +215,7 @@ def plan(as_json: bool, **options: Any) -> None:
 @model_argument
 @_shared(formats_option, out_option)
 @making_options
+@onnx_options
 @json_option
 @click.pass_obj
 def convert(progress: Progress, /, as_json: bool, **options: Any) -> None:
@@ -333,24 +353,31 @@ def _request(
     split_max_bytes: int = 0,
     converter: Path | None = None,
     allow_nan: bool = False,
+    smooth: bool = False,
+    **onnx: Any,
 ) -> "Request":
-    from edgequant.convert.formats import DEFAULT_FORMATS
+    from edgequant.convert.formats import DEFAULT_FORMATS, with_smoothed
+    from edgequant.convert.onnx_options import OnnxOptions
     from edgequant.profiles.device import HOST, load
+    from edgequant.profiles.host import machine
+    from edgequant.profiles.kernels import suited
     from edgequant.profiles.request import Request
 
     profile = load(device or HOST)
+    named = tuple(formats.split(",")) if formats else DEFAULT_FORMATS
     return Request(
         source=model,
         out=out or Path("runs") / _name(model),
         device=profile,
         context=context or profile.context,
-        formats=tuple(formats.split(",")) if formats else DEFAULT_FORMATS,
+        formats=with_smoothed(named) if smooth else named,
         tasks=tasks,
         verify=not no_verify,
         keep_intermediate=keep_intermediate,
         split_max_bytes=split_max_bytes,
         converter=converter,
         allow_nan=allow_nan,
+        onnx=OnnxOptions(**onnx, **suited(profile.isa, machine().isa)),
         command=shlex.join(["edgequant", *sys.argv[1:]]),
     )
 

@@ -1,7 +1,8 @@
 """The table of formats: one row a format, spelled as llama.cpp and ONNX Runtime users spell it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from .. import Error
 
@@ -90,7 +91,7 @@ _ROWS = (
         8.0,
         "8-bit weights, and activations rounded to 8 bits with a scale a token; the fastest prefill, some loss",
         rounds_activations=True,
-        options=("block_size", "per_channel", "reduce_range"),
+        options=("block_size", "per_channel", "reduce_range", "plain_head"),
         needs_fused=True,
     ),
     _onnx(
@@ -98,20 +99,36 @@ _ROWS = (
         8.0,
         "8-bit weights, and activations rounded to 8 bits with one scale a tensor; fast, often much loss",
         rounds_activations=True,
-        options=("block_size", "per_channel", "reduce_range"),
+        options=("block_size", "per_channel", "reduce_range", "plain_head"),
     ),
     _onnx(
         "onnx-int8-static",
         8.0,
         "8-bit weights, and activations rounded to 8 bits with a scale known beforehand from a text; often much loss",
         rounds_activations=True,
-        options=("block_size", "per_channel", "reduce_range", "calibration"),
+        options=("block_size", "per_channel", "reduce_range", "plain_head", "calibration"),
         needs_fused=True,
     ),
 )
 
+
+def _with_smoothed(rows: Iterable[Format]) -> Iterator[Format]:
+    """The rows, each that rounds activations followed by what smoothing makes of it."""
+    for row in rows:
+        yield row
+        if row.rounds_activations:
+            yield replace(
+                row,
+                name=f"{row.name}-smooth",
+                summary=f"{row.name} of a checkpoint whose activations were evened out beforehand; less loss",
+                options=tuple(dict.fromkeys([*row.options, "calibration"])),
+                needs_fused=True,
+                smoothed=row.name,
+            )
+
+
 #: name -> format, best quality first within each container; the place to add a format
-FORMATS: Mapping[str, Format] = {row.name: row for row in _ROWS}
+FORMATS: Mapping[str, Format] = {row.name: row for row in _with_smoothed(_ROWS)}
 
 #: what a run makes when nothing else is asked for
 DEFAULT_FORMATS = (
@@ -131,14 +148,28 @@ DEFAULT_FORMATS = (
 #: short spellings that llama-quantize understands (tools/quantize/quantize.cpp)
 ALIASES: Mapping[str, str] = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 
+#: floats of 8 bits: ggml.h has no type of them, and onnxruntime's CPU provider only casts them to float32 (tried)
+_FLOAT8 = re.compile(r"fp8|float8|e4m3|e5m2|\bf8")
 _BY_LOWER_NAME = {name.lower(): row for name, row in FORMATS.items()} | {
     alias.lower(): FORMATS[name] for alias, name in ALIASES.items()
 }
 
 
+def with_smoothed(names: Sequence[str]) -> tuple[str, ...]:
+    """The formats of these names, each that rounds activations followed by itself of a smoothed checkpoint."""
+    smoothed = {row.smoothed: row.name for row in FORMATS.values() if row.smoothed}
+    found = [each for name in names for each in (name, smoothed.get(find(name).name, ""))]
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
 def find(name: str) -> Format:
     """The format of that name or alias, whatever its case; `Error` lists those that are known."""
-    try:
-        return _BY_LOWER_NAME[name.strip().lower()]
-    except KeyError:
-        raise Error(f"unknown format {name!r}", hint=f"known formats: {', '.join(FORMATS)}") from None
+    wanted = name.strip().lower()
+    if wanted in _BY_LOWER_NAME:
+        return _BY_LOWER_NAME[wanted]
+    if _FLOAT8.search(wanted):
+        raise Error(
+            f"{name.strip()}: FP8 has no CPU kernel, neither in llama.cpp nor in onnxruntime",
+            hint="take Q8_0 or onnx-int8, which are as small, or onnx-w8a8",
+        )
+    raise Error(f"unknown format {name!r}", hint=f"known formats: {', '.join(FORMATS)}")

@@ -17,13 +17,15 @@ class OnnxOptions:
     """`block_size` weights share a scale; `calibration` is a text, None for the built-in one.
 
     `per_channel` gives every output channel of an int8 matrix a scale, else there is one a matrix. `reduce_range`
-    keeps int8 weights within 7 bits, for x86 without VNNI, whose products of pairs overflow 16 bits.
+    keeps int8 weights within 7 bits, for x86 without VNNI, whose products of pairs overflow 16 bits. `plain_head` gives
+    formats that round activations a head as their layers have, for processors that unpack blocks for each product.
     """
 
     block_size: int = 32
     per_channel: bool = True
     calibration: Path | None = None
     reduce_range: bool = False
+    plain_head: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no operator takes."""

@@ -85,3 +85,16 @@ def reduces_range(isa: Collection[str]) -> bool:
     and with VNNI it halves the speed of a prefill (seen: 0.145 ms where 0.065 ms without, 32 rows).
     """
     return any(each.word == REDUCED and each.holds("onnx-w8a8", isa) for each in FACTS)
+
+
+def unpacks_blocks(isa: Collection[str]) -> bool:
+    """Whether a product with blocks of 8 bits is slow on that processor, so that not even the head should be one."""
+    return any(each.word == SLOW and each.holds("onnx-int8", isa) for each in FACTS)
+
+
+def suited(device: Collection[str], here: Collection[str]) -> dict[str, bool]:
+    """The `OnnxOptions` that instruction sets decide: those of the device, and of the machine that measures for it."""
+    return {
+        "reduce_range": reduces_range(device) or reduces_range(here),
+        "plain_head": unpacks_blocks(device),
+    }

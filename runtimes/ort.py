@@ -15,6 +15,7 @@ MODEL_FILE = "model.onnx"
 #: metadata of a graph whose past and present may be one buffer (onnxruntime-genai's word)
 SHARED_BUFFER = "past_present_share_buffer"
 _KEPT = "logits_to_keep"  # transformers' word for how many last tokens logits are wanted of
+_CONTEXT = "context_length"  # how many tokens there will be: longrope's factors depend on it, as in llama.cpp
 _PAST, _PRESENT = "past_key_values", "present"
 _ERRORS_ONLY = 3
 #: of a prefill: memory grows with every one of them (0.4 MB in SmolLM2-135M), speed does so up to about here
@@ -90,6 +91,7 @@ class OrtSession:
             "attention_mask": np.ones((1, past + n), dtype=np.int64),
             "position_ids": np.arange(past, past + n, dtype=np.int64)[None],
             _KEPT: np.array([kept], dtype=np.int64),
+            _CONTEXT: np.array([self._n_context], dtype=np.int64),
         }
         return {name: value for name, value in values.items() if name in self._inputs}
 

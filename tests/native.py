@@ -167,3 +167,37 @@ def compare_logits(job: dict[str, Any]) -> list[Any]:
         except Error as error:
             found.append(str(error))
     return found
+
+
+def compare_onnx(job: dict[str, Any]) -> list[Any]:
+    """For each graph the largest differences to stored logits, relative to their range, or what failed."""
+    return [_onnx_differences(graph) for graph in job["graphs"]]
+
+
+def _onnx_differences(graph: dict[str, Any]) -> dict[str, float] | str:
+    import numpy as np
+
+    theirs, tokens = np.load(graph["logits"]), list(graph["tokens"])
+    theirs = theirs.reshape(-1, theirs.shape[-1])
+    tokens = tokens[: graph["context"]]
+    theirs = theirs[: len(tokens)]
+    try:
+        opened = _open({"container": "onnx", "path": graph["path"], "context": graph["context"]})
+        ways = {"whole": opened.evaluate(tokens, logits="all")}
+        opened.rewind(0)
+        ways["parts"] = np.concatenate(
+            [opened.evaluate(tokens[n : n + 37], logits="all") for n in range(0, len(tokens), 37)]
+        )
+        opened.rewind(len(tokens) // 3)
+        rest = tokens[len(tokens) // 3 :]
+        ways["steps"] = np.concatenate(
+            [ways["whole"][: len(tokens) // 3], [opened.evaluate([token], logits="last") for token in rest]]
+        )
+        opened.rewind(5)
+        opened.evaluate(tokens[5:], logits="last")
+        opened.rewind(len(tokens) - 1)
+        ways["rewound"] = np.concatenate([ways["whole"][:-1], [opened.evaluate(tokens[-1:], logits="last")]])
+    except Exception as error:
+        return str(error)
+    scale = float(theirs.max() - theirs.min())
+    return {way: float(np.abs(values - theirs).max()) / scale for way, values in ways.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from safetensors.numpy import load_file, save_file
 
 import dialects
 import small_checkpoint
-from decoders import COMPARED, DECODERS, LEFT_OUT, TOKENS, TRANSFORMERS, Decoder, transformers_makes
+from decoders import COMPARED, DECODERS, LEFT_OUT, TOKENS, TRANSFORMERS, transformers_makes
 from edgequant import Error, child
 from edgequant.convert import assembly, gguf_write
 from edgequant.convert.architectures.table import ARCHITECTURES
 from edgequant.convert.gguf_header import read_header
+from wrong_keys import wrong_configurations
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("natives_importable")]
 
@@ -140,39 +141,6 @@ def test_stacked_experts_make_the_same_file(made: Path, tmp_path: Path, name: st
 
 
 # -- a wrong key
-
-
-_EPSILONS = {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"}
-
-
-def wrong(value: Any) -> Any:
-    """Another value of the same sort; None where only a person can name one."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int):
-        return value * 2 if value > 8 else value - 1
-    if isinstance(value, float):
-        return value * 1.5
-    if isinstance(value, list) and value and isinstance(value[0], float):
-        return [number * 1.5 for number in value[: len(value) // 2]] + value[len(value) // 2 :]
-    return None
-
-
-def wrong_configurations(decoder: Decoder, config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(key, config.json with that key wrong) for every key that the architecture reads and that has a value."""
-    row = ARCHITECTURES[decoder.kind]
-    for key in (*row.reads, *row.aliases):
-        value = config.get(key, row.defaults.get(key))
-        changed = decoder.perturbed.get(key, 0.3 if key in _EPSILONS else wrong(value))
-        if changed is not None:
-            yield key, {**config, key: changed}
-    scaling = config.get("rope_scaling")
-    if scaling:
-        yield "rope_scaling", {**config, "rope_scaling": None}
-        for key, value in scaling.items():
-            if wrong(value) is not None:
-                changed = 1024 if key == "original_max_position_embeddings" else wrong(value)
-                yield f"rope_scaling.{key}", {**config, "rope_scaling": {**scaling, key: changed}}
 
 
 def said(path: Path) -> list[Any]:

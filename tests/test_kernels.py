@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from edgequant.convert.formats import FORMATS
+from edgequant import Error
+from edgequant.convert.formats import FORMATS, find
 from edgequant.profiles import device, kernels
 from edgequant.profiles.kernels import REDUCED, ROUNDED, SLOW, fact, reduces_range
 
@@ -82,3 +83,19 @@ def test_seven_bits_are_what_sums_of_two_products_can_hold() -> None:
     for weight, exact in ((63, True), (-64, True), (65, False), (-65, False), (127, False), (-128, False)):
         held = int(saturating_pairs(largest, np.full(2, weight)).sum())
         assert (held == 2 * 255 * weight) is exact, weight
+
+
+def test_what_the_options_of_an_artifact_follow() -> None:
+    plain = {"reduce_range": False, "plain_head": False}
+    vnni, neon = ("sse4_2", "avx2", "avx512_vnni"), ("neon",)
+    assert kernels.suited(vnni, vnni) == plain
+    assert kernels.suited(SKYLAKE_SERVER, vnni) == plain | {"reduce_range": True}
+    assert kernels.suited(vnni, SKYLAKE_SERVER) == plain | {"reduce_range": True}  # it measures for the other
+    assert kernels.suited(neon, vnni) == plain | {"plain_head": True}
+
+
+@pytest.mark.parametrize("name", ["onnx-fp8", "FP8", "f8_e4m3", "float8"])
+def test_fp8_is_named_wherever_it_is_asked_for(name: str) -> None:
+    with pytest.raises(Error, match="FP8 has no CPU kernel"):
+        find(name)
+    assert find("F16").name == "F16"

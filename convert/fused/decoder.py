@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 KEPT = "logits_to_keep"  # transformers' word: of how many last tokens logits are computed, 0 for all
+CONTEXT = "context_length"  # tokens that there will be: longrope then takes its factors for many of them at once
 SHARED_BUFFER = "past_present_share_buffer"  # onnxruntime-genai's word: past and present may be one buffer
 _GELU = ("gemma", "gemma2", "gemma3")
 _ALL = 2**31 - 1
@@ -188,7 +189,8 @@ class Decoder:
             first = graph.node("Sub", [self._n_all, graph.node("Shape", ["input_ids"], start=1, end=2)])
             bounds = [first, self._n_all]
             if original:
-                longer = graph.node("Greater", [self._n_all, graph.constant("original", np.array([original]))])
+                many = graph.node("Max", [self._n_all, graph.default_input(CONTEXT, np.array([0]))])
+                longer = graph.node("Greater", [many, graph.constant("original", np.array([original]))])
                 shift = graph.node("Mul", [graph.node("Cast", [longer], to=_INT64), "original"])
                 bounds = [graph.node("Add", [bound, shift]) for bound in bounds]
             counted = graph.node(

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..architectures.geometry import geometry
 from ..calibration.walk import walk
 from ..calibration.windows import windows
 from ..checkpoint import Checkpoint
 from ..onnx_options import OnnxOptions, from_job
+from . import positions
 from .products import FLOAT, Blocks, Product, Scheme
 from .rounded import ByTensor, ByToken, Static
 
@@ -34,7 +36,9 @@ def scheme(job: Mapping[str, Any], checkpoint: Checkpoint, progress: Progress) -
         layers = ByTensor(options=options).product
     else:
         layers = Static(options=options, ranges=_ranges(checkpoint, options, job["threads"], progress)).product
-    return Scheme(layers=layers, head=shared.product, embedding=shared.embedding)
+    plain = options.plain_head and name != "onnx-int8"
+    head = ByToken(options=options).product if plain else shared.product
+    return Scheme(layers=layers, head=head, embedding=shared.embedding)
 
 
 def _ranges(
@@ -47,6 +51,7 @@ def _ranges(
         low, high = found.get(name, (0.0, 0.0))
         found[name] = (min(low, float(x.min())), max(high, float(x.max())))
 
-    for layer in walk(checkpoint, windows(checkpoint.path, text=options.calibration), visit, threads=threads):
+    cut = windows(checkpoint.path, text=options.calibration, context=positions.n_positions(geometry(checkpoint)))
+    for layer in walk(checkpoint, cut, visit, threads=threads):
         progress(f"observes layer {layer + 1}")
     return found
