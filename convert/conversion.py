@@ -1,6 +1,7 @@
 """Making artifacts: each format from what it is made from, in a child process, and explained by a manifest."""
 
 import glob
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -142,7 +143,7 @@ def convert(
         raise Failed(outcome)
     path = Path((outcome.value or {}).get("path", target))
     if fmt.container == "onnx":
-        _copy_tokenizer(checkpoint, path)
+        _copy_companions(checkpoint, path)
     elif path != target:
         target.unlink(missing_ok=True)
     artifact = _artifact(checkpoint, fmt, workshop, path=path, outcome=outcome)
@@ -243,8 +244,14 @@ def _readable(
         yield {"folder": str(plain.path)}
 
 
-def _copy_tokenizer(checkpoint: Checkpoint, path: Path) -> None:
-    """The checkpoint's own files: exporters write the tokenizer anew, in their library's dialect."""
+def _copy_companions(checkpoint: Checkpoint, path: Path) -> None:
+    """The checkpoint's own files: exporters write the tokenizer anew, in their library's dialect.
+
+    Programs that run the graph read config.json too; how the checkpoint's weights were stored it does not say there.
+    """
+    config = path / "config.json"
+    if not config.exists():
+        config.write_text(json.dumps(plain_copy.without_quantisation(checkpoint.config), indent=2), encoding="utf-8")
     for pattern in ("tokenizer*", "chat_template.jinja", "generation_config.json", "special_tokens_map.json"):
         for file in checkpoint.path.glob(pattern):
             shutil.copy2(file, path / file.name)

@@ -69,14 +69,15 @@ def copy_all_but_weights(checkpoint: Checkpoint, target: Path) -> None:
     for file in checkpoint.path.iterdir():
         if file.is_file() and file.suffix != ".safetensors" and file.name not in (INDEX_FILE, "config.json"):
             shutil.copy2(file, target / file.name)
-    config = _without_quantisation(checkpoint.config)
+    config = without_quantisation(checkpoint.config)
     (target / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
-def _without_quantisation(config: Mapping[str, Any]) -> dict[str, Any]:
+def without_quantisation(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration that says nothing of how weights are stored."""
     kept = {key: value for key, value in config.items() if key not in KEYS}
     nested = kept.get("text_config")
-    return {**kept, "text_config": _without_quantisation(nested)} if isinstance(nested, Mapping) else kept
+    return {**kept, "text_config": without_quantisation(nested)} if isinstance(nested, Mapping) else kept
 
 
 def _written(name: str, tensor: TensorInfo) -> TensorToWrite:

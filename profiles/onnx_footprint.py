@@ -15,10 +15,11 @@ from .model import Model
 _BLOCK_BITS = {"onnx-int8": 8, "onnx-int4": 4}
 _SHARED_BITS = 8  # of embedding and head in all of our quantised graphs
 _BLOCK = OnnxOptions().block_size
-_FUSED_GRAPH_BYTES = (3_000, 3_600)  # of model.onnx: fixed, and for each layer (seen)
+_FUSED_GRAPH_BYTES = (4_000, 3_900)  # of model.onnx: fixed, and for each layer (seen)
 _EXPORTED_GRAPH_BYTES = {32: (10_000, 41_000), 8: (20_000, 68_000)}  # of Optimum's, for float32 and quantised (seen)
-#: resident once loaded, against the file (seen): ONNX Runtime prepacks matrices, Optimum's graphs hold them inside
-_FUSED_COPIES, _EXPORTED_COPIES = 1.1, {32: 1.4, 8: 1.95}
+#: of Optimum's graphs, resident once loaded, against the file (seen)
+_EXPORTED_COPIES = {32: 1.4, 8: 1.95}
+_LOADED_BYTES = 20 << 20  # beside the weights of our own graph, which are prepacked one by one (seen)
 _LOADING = 1.55  # peak while Optimum's float32 graph is parsed and prepacked, against the file (seen)
 _SCALE_BYTES = 5  # a float32 scale and an int8 zero point for each output channel
 _EMBEDDING, _HEAD = "token_embd.weight", "output.weight"
@@ -37,7 +38,11 @@ def file_bytes(model: Model, fmt: Format) -> int:
 
 def resident_bytes(model: Model, fmt: Format) -> int:
     """What stays of the artifact in memory once it is loaded."""
-    return int((_FUSED_COPIES if model.fused else _EXPORTED_COPIES[_bits(fmt)]) * file_bytes(model, fmt))
+    if not model.fused:
+        return int(_EXPORTED_COPIES[_bits(fmt)] * file_bytes(model, fmt))
+    # a tied embedding is looked up in the file, and multiplied with in a packed copy
+    again = _matrix_bytes(dict(model.tensors)[_EMBEDDING], fmt, shared=True) if model.tied else 0
+    return file_bytes(model, fmt) + again + _LOADED_BYTES
 
 
 def loading_bytes(model: Model, fmt: Format) -> int:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 KEPT = "logits_to_keep"  # transformers' word: of how many last tokens logits are computed, 0 for all
 CONTEXT = "context_length"  # tokens that there will be: longrope then takes its factors for many of them at once
 SHARED_BUFFER = "past_present_share_buffer"  # onnxruntime-genai's word: past and present may be one buffer
+#: lengths that are left open, in the words of Optimum, whose runtime computes with them
+_NEW, _PAST, _TOTAL = "sequence_length", "past_sequence_length", "past_sequence_length + sequence_length"
 _GELU = ("gemma", "gemma2", "gemma3")
 _ALL = 2**31 - 1
 _ROTATED_AT_ONCE = 16
@@ -47,14 +49,14 @@ class Decoder:
     def whole(self) -> None:
         """The model from token ids to logits."""
         graph = self._graph
-        ids = graph.input("input_ids", "int64", (1, "tokens"))
+        ids = graph.input("input_ids", "int64", (1, _NEW))
         self.mask()
         hidden = self.embedding(ids)
         added = ""
         for layer in range(self.model.n_layers):
             hidden, added = self.layer(layer, hidden, added)
         logits = self.head(hidden, added)
-        graph.output("logits", "float32", (1, "kept", self.model.vocabulary))
+        graph.output("logits", "float32", (1, _NEW, self.model.vocabulary))
         graph.node("Identity", [logits], output="logits")
 
     def mask(self) -> None:
@@ -62,7 +64,7 @@ class Decoder:
         import numpy as np
 
         graph = self._graph
-        mask = graph.input("attention_mask", "int64", (1, "all_tokens"))
+        mask = graph.input("attention_mask", "int64", (1, _TOTAL))
         self._n_all = graph.node("Shape", [mask], start=1, end=2)
         self._total = graph.node("Cast", [graph.node("Squeeze", [self._n_all])], to=_INT32)
         last = graph.node("Sub", [self._n_all, graph.constant("one_token", np.array([1]))])
@@ -108,7 +110,7 @@ class Decoder:
         slides = bool(model.slides) and model.slides[layer]
         inputs, rotary = self._rotated(layer, at, qkv, slides=slides)
         past = [f"past_key_values.{layer}.{part}" for part in ("key", "value")]
-        shape = (1, model.n_kv_heads, "past_tokens", model.head_dim)
+        shape = (1, model.n_kv_heads, _PAST, model.head_dim)
         for name in past:
             graph.input(name, "float32", shape)
         present = [f"present.{layer}.{part}" for part in ("key", "value")]
@@ -125,7 +127,7 @@ class Decoder:
             do_rotary=int(bool(rotary)),
         )
         for name in present:
-            graph.output(name, "float32", (1, model.n_kv_heads, "all_tokens", model.head_dim))
+            graph.output(name, "float32", (1, model.n_kv_heads, _TOTAL, model.head_dim))
         return self._scheme.layers(graph, self._matrix(f"{at}attn_output", "attn_output"), attended)
 
     @cached_property

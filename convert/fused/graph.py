@@ -17,7 +17,8 @@ DATA_FILE = "model.onnx.data"
 CONTRIB = "com.microsoft"  # the domain of ONNX Runtime's own operators
 _OPSET, _IR_VERSION = 21, 10
 _SMALL_BYTES = 1024  # what is smaller lies in the graph itself
-_ALIGNMENT = 4096  # of larger tensors in the file, so that ONNX Runtime can map each from a page of its own
+#: bytes that a tensor in the file begins at a multiple of: a cache line, and a page of its own from so many bytes on
+_ALIGNMENT, _PAGE, _PAGED_BYTES = 64, 4096, 2**16
 
 
 class Graph:
@@ -85,9 +86,10 @@ class Graph:
         """A tensor whose values come in blocks, in row-major order; `Error` where they are not as many as announced."""
         import numpy as np
 
-        start = -(-self._data.tell() // _ALIGNMENT) * _ALIGNMENT
-        self._data.seek(start)
         expected = prod(shape) * np.dtype(dtype).itemsize
+        multiple = _PAGE if expected >= _PAGED_BYTES else _ALIGNMENT
+        start = -(-self._data.tell() // multiple) * multiple
+        self._data.seek(start)
         written = sum(self._data.write(np.ascontiguousarray(block, dtype=dtype).data.cast("B")) for block in blocks)
         if written != expected:
             raise Error(f"tensor {name} has {written} bytes of data instead of {expected}")

@@ -1,8 +1,8 @@
 """How a matrix product is stored and computed: one `Scheme` a format."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .graph import CONTRIB, Graph
 from .matrix import Matrix
@@ -56,9 +56,8 @@ class Blocks:
 
     def product(self, graph: Graph, matrix: Matrix, x: str) -> str:
         """See `Product`."""
-        data, scales = self._stored(graph, matrix)
         n_blocks, blob = -(-matrix.n_columns // self.size), self.size * self.bits // 8
-        packed = graph.alias(f"{data}.packed", data, (matrix.n_rows, n_blocks, blob))
+        packed, scales = self._stored(graph, matrix, f"{matrix.name}.blocks", (matrix.n_rows, n_blocks, blob))
         bias = matrix.bias_values()
         named = [] if bias is None else ["", "", graph.constant(f"{matrix.name}.bias", bias)]
         return graph.node(
@@ -74,7 +73,8 @@ class Blocks:
 
     def embedding(self, graph: Graph, matrix: Matrix, ids: str) -> str:
         """See `Product`."""
-        data, scales = self._stored(graph, matrix)
+        shape = (matrix.n_rows, matrix.n_columns * self.bits // 8)
+        data, scales = self._stored(graph, matrix, f"{matrix.name}.rows", shape)
         return graph.node(
             "GatherBlockQuantized",
             [data, ids, scales],
@@ -85,20 +85,22 @@ class Blocks:
             quantize_axis=1,
         )
 
-    def _stored(self, graph: Graph, matrix: Matrix) -> tuple[str, str]:
-        data, scales = f"{matrix.name}.q{self.bits}", f"{matrix.name}.scales"
-        if data not in graph:
-            n_blocks, kept = -(-matrix.n_columns // self.size), []
+    def _stored(self, graph: Graph, matrix: Matrix, name: str, shape: tuple[int, ...]) -> tuple[str, str]:
+        """Names of the codes, in the shape that an operator wants them in, and of the scales; stored once."""
+        scales, other = f"{matrix.name}.scales", {"blocks": "rows", "rows": "blocks"}[name.rpartition(".")[2]]
+        if (stored := f"{matrix.name}.{other}") in graph:
+            return graph.alias(name, stored, shape), scales
+        kept = list[Any]()
 
-            def quantised():
-                for block in matrix.blocks():
-                    codes, scale = _nearest(block, self.size)
-                    kept.append(scale)
-                    yield codes
+        def quantised() -> Iterator[Any]:
+            for block in matrix.blocks():
+                codes, scale = _nearest(block, self.size)
+                kept.append(scale)
+                yield codes
 
-            graph.stream(data, "uint8", (matrix.n_rows, matrix.n_columns * self.bits // 8), quantised())
-            graph.stream(scales, "float32", (matrix.n_rows, n_blocks), kept)
-        return data, scales
+        graph.stream(name, "uint8", shape, quantised())
+        graph.stream(scales, "float32", (matrix.n_rows, -(-matrix.n_columns // self.size)), kept)
+        return name, scales
 
 
 def _nearest(rows: "Floats", size: int):
