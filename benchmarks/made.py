@@ -24,10 +24,8 @@ class Made:
 
 
 def make(checkpoint: Path, name: str, run: Path) -> Made | str:
-    """Make the format in the folder `run`, unchecked; "-smooth" at a name's end asks for that. Else why not."""
-    plain = name.removesuffix("-smooth")
-    more = ["--smooth"] if plain != name else []
-    wanted = ["--formats", plain, "--out", str(run), "--no-verify", "--keep-intermediate", *more]
+    """Make the format in the folder `run`, unchecked; where that fails, what was said of it."""
+    wanted = ["--formats", name, "--out", str(run), "--no-verify", "--keep-intermediate"]
     seconds, peak, said = _spent([sys.executable, "-P", "-c", _CONVERT, "-q", "convert", str(checkpoint), *wanted])
     for file in (run / "artifacts").glob(f"*{MANIFEST_SUFFIX}"):
         artifact = read_manifest(file.with_name(file.name.removesuffix(MANIFEST_SUFFIX)))

@@ -208,11 +208,8 @@ def _compare(name: str, work: Path, options: argparse.Namespace) -> Results:
 def _formats(options: argparse.Namespace, name: str) -> list[str]:
     if name == "large":
         return list(FASTEST)
-    known = [fmt for fmt in FORMATS if fmt.startswith("onnx-") and not fmt.endswith("-smooth")]
-    chosen = options.formats.split(",") if options.formats else known
-    rounding = [fmt for fmt in chosen if fmt in FORMATS and FORMATS[fmt].rounds_activations]
-    smooth = [f"{fmt}-smooth" for fmt in rounding if f"{fmt}-smooth" in FORMATS]
-    return list(dict.fromkeys(["onnx-fp32", *chosen, *smooth]))
+    known = [fmt for fmt, row in FORMATS.items() if row.container == "onnx"]
+    return list(dict.fromkeys(["onnx-fp32", *(options.formats.split(",") if options.formats else known)]))
 
 
 def _checkpoint(name: str, work: Path) -> Path:

@@ -58,10 +58,10 @@ class Row:
 
 def table(name: str, results: Results) -> str:
     """The targets, then every artifact."""
-    lines = [f"\n{name}", f"{'':42}{'ours':>12}{'beside':>12}{'figure':>9}  {'(spread)':16}target"]
+    lines = [f"\n{name}", f"{'':50}{'ours':>12}{'beside':>12}{'figure':>9}  {'(spread)':16}target"]
     for row in _rows(results):
         value = "" if math.isnan(row.value) else f"{row.value:.3g}"
-        lines.append(f"{row.figure:42}{row.ours:>12}{row.peer:>12}{value:>9}  {row.spread:16}{row.target}".rstrip())
+        lines.append(f"{row.figure:50}{row.ours:>12}{row.peer:>12}{value:>9}  {row.spread:16}{row.target}".rstrip())
     if results.samples.started_busy:
         lines.append(f"{results.samples.started_busy} times the machine was busy when the rounds began")
     return "\n".join([*lines, *results.notes, "", *_overview(results)])
