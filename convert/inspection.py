@@ -37,24 +37,54 @@ def inspect_onnx(job: Mapping[str, Any]) -> dict[str, Any]:
     return asdict(count_onnx(read_onnx_header(Path(job["path"]) / "model.onnx")))
 
 
-def count_onnx(header: OnnxHeader) -> Contents:
-    """Scalars and shapes (integers of 64 bits) are the graph's plumbing and do not count.
+#: operator -> which of its inputs are scales or zero points of quantised values
+_SCALES = {
+    **{"MatMulNBits": slice(2, 4), "GatherBlockQuantized": slice(2, 4), "DynamicQuantizeMatMul": slice(2, 4)},
+    **{"MatMulIntegerToFloat": slice(2, 6), "MatMulInteger": slice(2, 4)},
+    **{"QuantizeLinear": slice(1, 3), "DequantizeLinear": slice(1, 3)},
+}
+#: operator -> which of its inputs are cosines and sines of positions
+_ROTATIONS = {"GroupQueryAttention": slice(7, 9), "RotaryEmbedding": slice(2, 4)}
+_QUANTISED = "_quantized"  # ends the name of what ONNX Runtime's quantisers made of a tensor
 
-    Weights packed for MatMulNBits (K rows of N weights, `bits` each) count as what they are, their scales and zero
-    points as bytes alone.
+
+def count_onnx(header: OnnxHeader) -> Contents:
+    """Scalars, shapes (integers of 64 bits) and tables of positions are the graph's plumbing and do not count.
+
+    Weights packed in blocks count as what they are, their scales and zero points as bytes alone; bytes that two
+    tensors share count once.
     """
-    packed = {node.inputs[1]: node.integers for node in header.nodes if node.operator == "MatMulNBits"}
-    scales = {name for node in header.nodes if node.operator == "MatMulNBits" for name in node.inputs[2:4]}
-    rows = []
+    packed = _packed_weights(header)
+    scales, rotations = _inputs(header, _SCALES), _inputs(header, _ROTATIONS)
+    quantised = (t.name.removesuffix(_QUANTISED) for t in header.tensors if t.name.endswith(_QUANTISED))
+    scales |= {f"{name}_{word}" for name in quantised for word in ("scale", "zero_point")}
+    rows, seen = [], set[tuple[str, int]]()
     for tensor in header.tensors:
-        if tensor.name in packed:
-            sizes = packed[tensor.name]
-            type_, n_weights = f"int{sizes.get('bits', 4)}", sizes.get("K", 0) * sizes.get("N", 0)
-        else:
-            type_, n_weights = tensor.type, 0 if tensor.name in scales else tensor.n_elements
-        if type_ not in ("int64", "bool") and tensor.shape:
-            rows.append((type_, n_weights, tensor.n_bytes))
+        place = (tensor.place.beside, tensor.place.offset) if tensor.place and tensor.place.beside else None
+        if tensor.name in rotations or tensor.type in ("int64", "bool") or not tensor.shape or place in seen:
+            continue
+        seen |= {place} if place else set()
+        type_, n_weights = packed.get(tensor.name, (tensor.type, tensor.n_elements))
+        rows.append((type_, 0 if tensor.name in scales else n_weights, tensor.n_bytes))
     return count(rows)
+
+
+def _inputs(header: OnnxHeader, of: Mapping[str, slice]) -> set[str]:
+    """Names of the inputs of these operators."""
+    return {name for node in header.nodes if node.operator in of for name in node.inputs[of[node.operator]]}
+
+
+def _packed_weights(header: OnnxHeader) -> dict[str, tuple[str, int]]:
+    """Tensor of weights in blocks -> their type and number."""
+    sizes = {tensor.name: tensor.n_elements * tensor.bits for tensor in header.tensors}
+    found = {}
+    for node in header.nodes:
+        bits = node.integers.get("bits", 4)
+        if node.operator == "MatMulNBits":
+            found[node.inputs[1]] = (f"int{bits}", node.integers.get("K", 0) * node.integers.get("N", 0))
+        elif node.operator == "GatherBlockQuantized":
+            found[node.inputs[0]] = (f"int{bits}", sizes.get(node.inputs[0], 0) // bits)
+    return found
 
 
 def count(rows: Iterable[tuple[str, int, int]]) -> Contents:

@@ -20,8 +20,23 @@ _TYPES = {
     **{13: ("uint64", 64), 16: ("bfloat16", 16), 17: ("float8_e4m3fn", 8), 18: ("float8_e4m3fnuz", 8)},
     **{19: ("float8_e5m2", 8), 20: ("float8_e5m2fnuz", 8), 21: ("uint4", 4), 22: ("int4", 4), 23: ("float4_e2m1fn", 4)},
 }
+#: fields of TensorProto that hold its data: float_data, int32_data, int64_data, raw_data, double_data
+_DATA, _VARINTS = (4, 5, 7, 9, 10), (5, 7)
 _VARINT, _EIGHT_BYTES, _DELIMITED, _FOUR_BYTES = 0, 1, 2, 5
 _LONGEST_TEXT = 2**16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a tensor's data lies: `n_bytes` from `offset` on, in the graph's own file or in one beside it.
+
+    Whole numbers in the graph's own file may be stored one by one, as `varints`.
+    """
+
+    beside: str = ""  # the name of the file beside the graph; "" for the graph's own
+    offset: int = 0
+    n_bytes: int = 0
+    varints: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +47,7 @@ class OnnxTensor:
     shape: tuple[int, ...]
     type: str  # numpy's name: "float32", "int8"
     bits: int
+    place: Place | None = None  # None where its data is stored in no way that is known here
 
     @property
     def n_elements(self) -> int:
@@ -50,6 +66,7 @@ class OnnxNode:
 
     operator: str
     inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     integers: Mapping[str, int]  # attributes that are integers
 
 
@@ -158,16 +175,18 @@ def _read_graph(stream: BinaryIO, length: int, found: _Reading) -> None:
 
 
 def _node(stream: BinaryIO, length: int) -> OnnxNode:
-    inputs, operator, integers = [], "", {}
+    inputs, outputs, operator, integers = list[str](), list[str](), "", dict[str, int]()
     for number, _, value in _fields(stream, length):
         if number == 1:
             inputs.append(_text(stream, value))
+        elif number == 2:
+            outputs.append(_text(stream, value))
         elif number == 4:
             operator = _text(stream, value)
         elif number == 5:
             name, integer = _attribute(stream, value)
             integers[name] = integer
-    return OnnxNode(operator=operator, inputs=tuple(inputs), integers=integers)
+    return OnnxNode(operator=operator, inputs=tuple(inputs), outputs=tuple(outputs), integers=integers)
 
 
 def _attribute(stream: BinaryIO, length: int) -> tuple[str, int]:
@@ -182,7 +201,8 @@ def _attribute(stream: BinaryIO, length: int) -> tuple[str, int]:
 
 def _tensor(stream: BinaryIO, length: int) -> OnnxTensor:
     shape: list[int] = []
-    name, kind = "", 0
+    beside: dict[str, str] = {}
+    name, kind, place = "", 0, None
     for number, wire, value in _fields(stream, length):
         if number == 1 and wire == _VARINT:
             shape.append(value)
@@ -190,10 +210,24 @@ def _tensor(stream: BinaryIO, length: int) -> OnnxTensor:
             shape.extend(_packed(stream, value))
         elif number == 2:
             kind = value
+        elif number in _DATA and wire == _DELIMITED:
+            place = Place(offset=stream.tell(), n_bytes=value, varints=number in _VARINTS)
         elif number == 8:
             name = _text(stream, value)
+        elif number == 13:
+            beside.update([_pair(stream, value)])
     type_, bits = _TYPES.get(kind, (f"type {kind}", 0))
-    return OnnxTensor(name=name, shape=tuple(shape), type=type_, bits=bits)
+    place = _external(beside) if beside else place
+    return OnnxTensor(name=name, shape=tuple(shape), type=type_, bits=bits, place=place)
+
+
+def _external(entries: Mapping[str, str]) -> Place | None:
+    """Where data beside the graph lies (onnx's docs/ExternalData.md); -1 for a length that is not stated."""
+    offset, length = entries.get("offset", "0"), entries.get("length", "-1")
+    try:
+        return Place(beside=entries.get("location", ""), offset=int(offset), n_bytes=int(length))
+    except ValueError:
+        return None
 
 
 def _packed(stream: BinaryIO, length: int) -> list[int]:
