@@ -161,8 +161,10 @@ def _classify(messages: Mapping[str, Any], code: int, *, timed_out: bool, log: s
         return Outcome(status="error", note=said["message"], hint=said["hint"], kind=said["kind"], log=log)
     if "exception" in messages:
         kind = messages["exception"]["kind"]
-        status = "oom" if kind == "MemoryError" or _is_out_of_memory(messages["exception"]["message"]) else "crash"
+        is_oom = kind == "MemoryError" or _is_out_of_memory(messages["exception"]["message"])
         note = f"{kind}: {messages['exception']['message']}".strip().rstrip(":")
+        note = f"out of memory ({note})" if is_oom else note
+        status = "oom" if is_oom else "crash"
         return Outcome(status=status, note=note, log=log + messages["exception"]["traceback"])
     return _classify_death(code, log)
 

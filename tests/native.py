@@ -30,6 +30,21 @@ def greedy(job: dict[str, Any]) -> list[int]:
     return ids
 
 
+def greedy_by_transformers(job: dict[str, Any]) -> list[int]:
+    """The same from transformers in float32, whatever would end an answer."""
+    import torch
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(job["folder"], dtype=torch.float32)
+    ids: list[int] = []
+    with torch.inference_mode():
+        found = model(torch.tensor([job["tokens"]]), use_cache=True)
+        while len(ids) < job["n"]:
+            ids.append(int(found.logits[0, -1].argmax()))
+            found = model(torch.tensor([ids[-1:]]), past_key_values=found.past_key_values, use_cache=True)
+    return ids
+
+
 def compare_ways(job: dict[str, Any]) -> dict[str, Any]:
     """The same logits in different ways; largest differences, relative to the largest logit."""
     import numpy as np
@@ -201,3 +216,29 @@ def _onnx_differences(graph: dict[str, Any]) -> dict[str, float] | str:
         return str(error)
     scale = float(theirs.max() - theirs.min())
     return {way: float(np.abs(values - theirs).max()) / scale for way, values in ways.items()}
+
+
+def heavy_imports_of_writing(job: dict[str, Any]) -> list[str]:
+    """What writing a fused graph loads of what is slow to load."""
+    import sys
+
+    from edgequant.convert.fused.write import write
+
+    write(job, lambda text: None)
+    return sorted({"onnx", "optimum", "torch", "transformers"} & sys.modules.keys())
+
+
+def writes_in_little_memory(job: dict[str, Any]) -> None:
+    """Write a fused graph where hardly more memory can be had than is in use."""
+    import resource
+
+    import numpy as np
+    import onnx
+
+    from edgequant.convert.fused.write import write
+
+    assert np and onnx
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    in_use = 1024 * int(status.partition("VmData:")[2].split()[0])
+    resource.setrlimit(resource.RLIMIT_DATA, (in_use + 2**20, in_use + 2**20))
+    write(job, lambda text: None)

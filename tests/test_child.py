@@ -93,7 +93,7 @@ def test_native_code_that_aborts_for_lack_of_memory(words: str) -> None:
 @pytest.mark.parametrize("of", ["python", "numpy"])
 def test_a_memory_error_is_lack_of_memory(of: str) -> None:
     outcome = run("runs_out", of=of)
-    assert outcome.status == "oom" and outcome.note.startswith("MemoryError") and outcome.signal == ""
+    assert outcome.status == "oom" and outcome.note.startswith("out of memory (MemoryError") and outcome.signal == ""
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from edgequant.convert.fused import write
 from edgequant.convert.fused.expressible import FAMILIES, obstacle
 from edgequant.convert.onnx_header import read_header
 from edgequant.convert.onnx_options import OnnxOptions
+from edgequant.convert.source import open_source
+from edgequant.convert.vocabulary.tokenizer import Tokenizer
 from wrong_keys import wrong_configurations
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("natives_importable")]
@@ -140,3 +142,15 @@ def test_a_tied_head_shares_its_bytes(made: Path, tmp_path: Path) -> None:
     head = {"onnx-fp32": 4 * hidden, "onnx-int8": hidden + 4 * hidden // 32, "onnx-w8a8": hidden + 4 * hidden // 32}
     for format, (tied_bytes, untied_bytes) in sizes.items():
         assert untied_bytes - tied_bytes == pytest.approx(vocabulary * head[format], abs=2 * 4096), format
+
+
+@pytest.mark.parametrize("which", ["pocket", "demo"])
+def test_greedy_text_is_transformers_own(pocket_folder: Path, tmp_path: Path, which: str) -> None:
+    folder = pocket_folder if which == "pocket" else open_source("demo", workspace=tmp_path / "source").path
+    prompt = {"pocket": "Mia has 3 apples and", "demo": "The capital of France is"}[which]
+    tokenizer = Tokenizer(folder)
+    job = {"tokens": [*tokenizer.begin(), *tokenizer.encode(prompt)], "n": 64, "context": 128}
+    theirs = child.run("native:greedy_by_transformers", {**job, "folder": str(folder)}).unwrap()
+    graph = {"container": "onnx", "path": str(convert(folder, tmp_path / "graph"))}
+    assert child.run("native:greedy", {**job, **graph}).unwrap() == theirs
+    assert len(theirs) == 64 and len(set(theirs)) > 8

@@ -2,6 +2,7 @@
 
 from ... import Error
 from ..architectures.geometry import Geometry, geometry
+from ..architectures.keys import check_config
 from ..architectures.layout import plan
 from ..architectures.table import find
 from ..checkpoint import Checkpoint
@@ -17,6 +18,7 @@ def obstacle(checkpoint: Checkpoint) -> str:
         return f"our own graph does not take it: {checkpoint.converter.why}"
     try:
         row, model = find(checkpoint), geometry(checkpoint)
+        check_config(checkpoint)
         plan(checkpoint)
     except Error as error:
         return f"our own graph does not take it: {error}"
