@@ -1,10 +1,9 @@
-"""onnxruntime-genai in an environment of its own, and its own int8 build of a checkpoint.
+"""onnxruntime-genai in an environment of its own, and how it builds its own int8 of a checkpoint.
 
 It needs transformers 5, which Optimum does not admit: so it cannot live in this project's environment.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,15 +46,11 @@ def _pins() -> str:
     return "\n".join(pins.values()) + "\n"
 
 
-def build(interpreter: str, checkpoint: Path, folder: Path) -> Path:
-    """Its int8 of the checkpoint with the builder's own defaults: MatMulNBits, 8 bits, block 32, accuracy level 4."""
-    if not folder.exists():
-        partial, cache = folder.with_name(f"{folder.name}-partial"), folder.with_name("genai-cache")
-        shutil.rmtree(partial, ignore_errors=True)
-        module = "onnxruntime_genai.models.builder"
-        given = ["-i", str(checkpoint), "-o", str(partial), "-p", "int8", "-e", "cpu", "-c", str(cache)]
-        done = subprocess.run([interpreter, "-P", "-m", module, *given], capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"onnxruntime-genai's builder failed:\n{done.stderr[-3000:]}")
-        partial.rename(folder)
-    return folder
+def build_command(interpreter: str, checkpoint: Path, folder: Path) -> list[str]:
+    """What writes its int8 of the checkpoint with the builder's own defaults.
+
+    These are MatMulNBits with 8 bits, block 32 and accuracy level 4, q, k and v in one; the embedding stays float32.
+    """
+    given = {"-i": checkpoint, "-o": folder, "-p": "int8", "-e": "cpu", "-c": folder.with_name("genai-cache")}
+    arguments = [str(each) for pair in given.items() for each in pair]
+    return [interpreter, "-P", "-m", "onnxruntime_genai.models.builder", *arguments]

@@ -9,7 +9,7 @@ import argparse
 import importlib.metadata
 import json
 import os
-import subprocess
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ import checkpoints
 import genai_environment
 import rounds
 from kl import divergences
-from made import Made, make
+from made import Made, make, make_by
 from rounds import Launch, Samples, Work, Worker
 from targets import GENAI, LLAMA, OPTIMUM, Results, table
 
@@ -62,34 +62,32 @@ class Bench:
         for name in names:
             made = make(self.checkpoint, name, self.folder / "run")
             if isinstance(made, Made):
-                self.made[name] = made
-                say(
-                    f"{name}: {made.size_bytes / 1e6:.1f} MB, {made.seconds:.1f} s, peak {made.peak_bytes / 1e6:.0f} MB"
-                )
+                self._record(name, made)
             else:
                 self.notes.append(f"{name} was not made: {made}")
                 say(self.notes[-1])
 
     def peers(self) -> dict[str, Launch]:
-        """The peers' own builds of the same checkpoint, made where they are not there."""
+        """The peers, after they built their own of the same checkpoint."""
         found: dict[str, Launch] = {}
-        settings = {"threads": self.options.threads, "context": self.context}
         if self.options.venv:
-            interpreter = genai_environment.python(self.options.venv)
-            built = genai_environment.build(interpreter, self.checkpoint, self.folder / "genai-int8")
-            found[GENAI] = Launch(
-                command=[interpreter, "-P", str(HERE / "peer_genai.py")],
-                job={"path": str(built), "settings": settings},
-            )
-        if self.name != "large":  # Optimum's export would take 12 GB of memory
-            script, folder = str(HERE / "peer_optimum.py"), self.folder / "optimum-int8"
-            if not folder.exists():
-                given = [sys.executable, "-P", script, str(self.checkpoint), str(folder)]
-                subprocess.run(given, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            found[OPTIMUM] = Launch(
-                command=[sys.executable, "-P", script], job={"path": str(folder), "settings": settings}
-            )
+            interpreter, folder = genai_environment.python(self.options.venv), self.folder / "genai-int8"
+            command = genai_environment.build_command(interpreter, self.checkpoint, folder)
+            self._record(GENAI, make_by(command, folder))
+            found[GENAI] = self._peer([interpreter, "-P", str(HERE / "peer_genai.py")], folder)
+        if self.name != "large":  # Optimum's export would take all memory
+            command, folder = [sys.executable, "-P", str(HERE / "peer_optimum.py")], self.folder / "optimum-int8"
+            self._record(OPTIMUM, make_by([*command, str(self.checkpoint), str(folder)], folder))
+            found[OPTIMUM] = self._peer(command, folder)
         return found
+
+    def _peer(self, command: list[str], folder: Path) -> Launch:
+        settings = {"threads": self.options.threads, "context": self.context}
+        return Launch(command=command, job={"path": str(folder), "settings": settings})
+
+    def _record(self, name: str, made: Made) -> None:
+        self.made[name] = made
+        say(f"{name}: {made.size_bytes / 1e6:.1f} MB, {made.seconds:.1f} s, peak {made.peak_bytes / 1e6:.0f} MB")
 
     def own(self, name: str, *, context: int = 0, exact: bool = False) -> Launch:
         """An artifact of ours in its runtime."""
@@ -125,12 +123,12 @@ class Bench:
         return rounds.run(launches, works, n=self.options.pairs)
 
     def memory(self) -> dict[str, int]:
-        """Peak resident bytes of running each artifact until a context of 512 tokens is full."""
+        """Peak resident bytes of running artifacts until a context of 512 tokens is full."""
         found = {}
-        for name in self.made:
-            if name in ("onnx-int8", "onnx-w8a8", "Q8_0"):
+        text = self.windows[0][:MEMORY_CONTEXT]
+        for name in ("onnx-int8", "onnx-w8a8", "Q8_0"):
+            if name in self.made:
                 with Worker(self.own(name, context=MEMORY_CONTEXT)) as worker:
-                    text = self.windows[0][:MEMORY_CONTEXT]
                     worker.ask(do="decode", ids=text[:-N_STEPS], steps=text[-N_STEPS:], times=1)
                     found[name] = worker.ask(do="memory")["VmHWM"]
         return found
@@ -154,6 +152,7 @@ def main() -> None:
             results = _compare(name, Path(work), options)
             everything[name] = results.to_json()
             print(table(name, results), flush=True)
+            shutil.rmtree(Path(work) / name)
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1), encoding="utf-8")
 
@@ -164,7 +163,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--formats", default="", help="ONNX formats beside onnx-fp32 [all]")
     parser.add_argument("--venv", type=Path, help=f"environment of onnxruntime-genai [${genai_environment.VARIABLE}]")
     parser.add_argument("--without-genai", action="store_true", help="leave that peer out")
-    parser.add_argument("--work", type=Path, help="where 12 GB of files are made and removed [the temporary folder]")
+    parser.add_argument("--work", type=Path, help="where 19 GB of files are made and removed [the temporary folder]")
     parser.add_argument("--pairs", type=int, default=20, help="undisturbed rounds [20]")
     parser.add_argument("--windows", type=int, default=16, help="windows of 512 tokens for the divergence [16]")
     parser.add_argument("--threads", type=int, default=2, help="of every engine [2]")
@@ -186,7 +185,7 @@ def _compare(name: str, work: Path, options: argparse.Namespace) -> Results:
     bench.make([*([] if name == "large" else ["F32"]), "F16", "Q8_0", *_formats(options, name)])
     peers = bench.peers()
     say("divergence")
-    quality = {} if name == "large" else bench.quality(peers)
+    quality = {} if name == "large" else bench.quality(peers)  # random weights have nothing to say
     growth = _growth(work, bench.checkpoint) if name == "large" else {}
     if name == "large" and "onnx-int8" in bench.made:
         growth[bench.config["num_hidden_layers"]] = bench.made["onnx-int8"].peak_bytes
@@ -200,7 +199,6 @@ def _compare(name: str, work: Path, options: argparse.Namespace) -> Results:
         resident=resident,
         cache_bytes=bench.cache_bytes(),
         growth=dict(sorted(growth.items())),
-        sizes={GENAI: _size(folder / "genai-int8"), OPTIMUM: _size(folder / "optimum-int8")},
         notes=bench.notes,
     )
 
@@ -231,11 +229,6 @@ def _growth(work: Path, tokenizer: Path) -> dict[int, int]:
             if isinstance(made, Made):
                 found[layers] = made.peak_bytes
     return found
-
-
-def _size(folder: Path) -> int:
-    """Of the graph and its weights."""
-    return sum(file.stat().st_size for file in folder.glob("*.onnx*")) if folder.is_dir() else 0
 
 
 def _machine() -> str:

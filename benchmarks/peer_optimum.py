@@ -6,7 +6,6 @@ python -P peer_optimum.py                     is a worker
 
 import logging
 import platform
-import shutil
 import sys
 import tempfile
 import warnings
@@ -34,11 +33,8 @@ def make(checkpoint: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as plain:
         task = "text-generation-with-past"
         main_export(str(checkpoint), plain, task=task, dtype="fp32", local_files_only=True, do_validation=False)
-        partial = folder.with_name(f"{folder.name}-partial")
-        shutil.rmtree(partial, ignore_errors=True)
         quantiser = ORTQuantizer.from_pretrained(plain, file_name="model.onnx")
-        quantiser.quantize(save_dir=partial, quantization_config=kind(is_static=False, per_channel=True))
-        partial.rename(folder)
+        quantiser.quantize(save_dir=folder, quantization_config=kind(is_static=False, per_channel=True))
 
 
 class OptimumEngine:

@@ -23,7 +23,6 @@ class Results:
     resident: Mapping[str, int]
     cache_bytes: int
     growth: Mapping[int, int]
-    sizes: Mapping[str, int]
     notes: Sequence[str]
 
     def to_json(self) -> dict[str, Any]:
@@ -94,8 +93,8 @@ def _sizes(results: Results) -> Iterator[Row]:
     if {"onnx-int8", "Q8_0"} <= results.made.keys():
         ours, peer = results.made["onnx-int8"].size_bytes, results.made["Q8_0"].size_bytes
         yield _row("MB onnx-int8 / Q8_0", ours / _MB, peer / _MB, ".1f", at_most=1.15)
-        if theirs := results.sizes.get(GENAI):
-            yield _row("MB onnx-int8 / genai int8", ours / _MB, theirs / _MB, ".1f")
+        if GENAI in results.made:
+            yield _row("MB onnx-int8 / genai int8", ours / _MB, results.made[GENAI].size_bytes / _MB, ".1f")
 
 
 def _speeds(results: Results) -> Iterator[Row]:
@@ -166,8 +165,7 @@ def _overview(results: Results) -> Iterator[str]:
     for name in dict.fromkeys([*results.made, *results.divergence, *results.samples.of.get("decode", {})]):
         key = "Q8_0" if name == LLAMA else name
         made = results.made.get(key)
-        size = made.size_bytes if made else results.sizes.get(name, 0)
-        cells = [f"{size / _MB:>9.1f}" if size else f"{'':9}"]
+        cells = [f"{made.size_bytes / _MB:>9.1f}" if made else f"{'':9}"]
         cells.append(f"{results.divergence[name]:>10.5f}" if name in results.divergence else f"{'':10}")
         for work in works:
             speed = results.samples.speed(work, name)
