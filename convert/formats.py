@@ -87,6 +87,27 @@ _ROWS = (
         options=("block_size",),
     ),
     _onnx(
+        "onnx-int4",
+        5.125,
+        "4-bit weights, a searched scale and zero point for 32 of them; the ONNX counterpart of Q4_K",
+        options=("block_size",),
+        needs_fused=True,
+    ),
+    _onnx(
+        "onnx-int4-gptq",
+        5.125,
+        "4-bit weights that make up for each other's rounding, by what a text shows of their inputs (GPTQ)",
+        options=("block_size", "calibration"),
+        needs_fused=True,
+    ),
+    _onnx(
+        "onnx-int4-rtn",
+        5.125,
+        "4-bit weights, each rounded to the nearest value; coarse",
+        options=("block_size",),
+        needs_fused=True,
+    ),
+    _onnx(
         "onnx-w8a8",
         8.0,
         "8-bit weights, and activations rounded to 8 bits with a scale a token; the fastest prefill, some loss",

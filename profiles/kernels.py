@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-SLOW, REDUCED, ROUNDED = "slow here", "reduced range", "rounded more here"
+SLOW, REDUCED = "slow here", "reduced range"
 _VNNI = ("avx_vnni", "avx512_vnni")
 _BLOCKS = ("onnx-int8", "onnx-int4*")
 _ROUNDED_ACTIVATIONS = ("onnx-w8a8*", "onnx-int8-dynamic*", "onnx-int8-static*")
@@ -59,15 +59,6 @@ FACTS = (
         reason="without VNNI, sums of two products are cut off at 16 bits, so the weights must stay within 7 bits",
         source="seen under emulation (Haswell): MatMulInteger of u8 by s8 over their full range is off by 19 %, with "
         "weights of 7 bits exact, as vpmaddubsw's saturating 16-bit sums (Intel's manual) have it",
-    ),
-    Fact(
-        formats=("onnx-int4*",),
-        on="neon",
-        without=(),
-        word=ROUNDED,
-        reason="onnxruntime rounds scales to bfloat16 and activations a token at a time: more loss than seen on x86",
-        source="seen under emulation (cortex-a76): error of the product 0.0148 where x86 has 0.0073, with KleidiAI's "
-        "kernels switched off (mlas.disable_kleidiai) 0.0073",
     ),
 )
 

@@ -12,7 +12,7 @@ from ..convert.onnx_options import OnnxOptions
 from .model import Model
 
 #: bits of a weight where a block of them shares a float32 scale; other formats have int8 and a scale a channel
-_BLOCK_BITS = {"onnx-int8": 8, "onnx-int4": 4}
+_BLOCK_BITS = {"onnx-int8": 8, "onnx-int4": 4, "onnx-int4-gptq": 4, "onnx-int4-rtn": 4}
 _SHARED_BITS = 8  # of embedding and head in all of our quantised graphs
 _BLOCK = OnnxOptions().block_size
 _FUSED_GRAPH_BYTES = (4_000, 3_900)  # of model.onnx: fixed, and for each layer (seen)
@@ -26,14 +26,15 @@ _EMBEDDING, _HEAD = "token_embd.weight", "output.weight"
 
 
 def tensor_bytes(model: Model, fmt: Format) -> int:
-    """Bytes of tensor data in the artifact, without padding and the graph."""
+    """Bytes of weights in the artifact, without padding, positions and the graph."""
     return sum(_fused_parts(model, fmt)) if model.fused else _exported_bytes(model, fmt)
 
 
 def file_bytes(model: Model, fmt: Format) -> int:
     """Bytes of the artifact: tensor data, and an estimate of the graph."""
     fixed, layer = _FUSED_GRAPH_BYTES if model.fused else _EXPORTED_GRAPH_BYTES[_bits(fmt)]
-    return tensor_bytes(model, fmt) + fixed + layer * model.sizes.n_layers + model.companion_bytes
+    positions = 4 * _positions(model) if model.fused else 0
+    return tensor_bytes(model, fmt) + positions + fixed + layer * model.sizes.n_layers + model.companion_bytes
 
 
 def resident_bytes(model: Model, fmt: Format) -> int:
@@ -57,7 +58,6 @@ def decode_bytes(model: Model, fmt: Format) -> int:
     whole = tensor_bytes(model, fmt)
     if not model.fused:
         return whole - embedding * _bits(fmt) // 8
-    whole -= 4 * _positions(model)
     return whole if model.tied else whole - _matrix_bytes(dict(model.tensors)[_EMBEDDING], fmt, shared=True)
 
 
@@ -66,8 +66,7 @@ def _bits(fmt: Format) -> int:
 
 
 def _fused_parts(model: Model, fmt: Format) -> Iterator[int]:
-    """Bytes of each tensor, and of the cosines and sines of all positions."""
-    yield 4 * _positions(model)
+    """Bytes of each tensor."""
     for name, shape in model.tensors:
         if len(shape) > 1:
             yield _matrix_bytes(shape, fmt, shared=name in (_EMBEDDING, _HEAD))
@@ -76,7 +75,7 @@ def _fused_parts(model: Model, fmt: Format) -> Iterator[int]:
 
 
 def _positions(model: Model) -> int:
-    """Elements of the caches; Gemma 3 has two pairs of them, and longrope two, one behind the other."""
+    """Elements of the caches of cosines and sines; Gemma 3 has two pairs of them, and longrope two, one behind the other."""
     sizes = model.sizes
     rows = n_positions(sizes) * (2 if sizes.local_rope_theta else 1)
     if sizes.rope_scaling["rope_type"] == "longrope":
@@ -91,8 +90,9 @@ def _matrix_bytes(shape: tuple[int, ...], fmt: Format, *, shared: bool) -> int:
     bits = _BLOCK_BITS.get(fmt.name, _SHARED_BITS if shared else 0)
     if not bits:
         return rows * columns + 4 * rows
-    n_blocks = -(-columns // _BLOCK)
-    return rows * n_blocks * (_BLOCK * (_SHARED_BITS if shared else bits) // 8 + 4)
+    bits, n_blocks = (_SHARED_BITS if shared else bits), -(-columns // _BLOCK)
+    zero_points = -(-n_blocks // 2) if bits < 8 else 0
+    return rows * (n_blocks * (_BLOCK * bits // 8 + 4) + zero_points)
 
 
 def _exported_bytes(model: Model, fmt: Format) -> int:

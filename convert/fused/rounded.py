@@ -4,11 +4,10 @@ Weights are int8, with a scale for each output channel (or one a matrix), and mu
 VNNI pairs of products overflow 16 bits unless the weights stay within 7 bits (`OnnxOptions.reduce_range`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ... import Error
 from ..onnx_options import OnnxOptions
 from .graph import CONTRIB, Graph
 from .matrix import Matrix
@@ -34,7 +33,7 @@ class Rounded:
         """Names of the weights int8 [columns, rows] and of their scales float32 [rows], or one."""
         import numpy as np
 
-        data, scales = f"{matrix.name}.int8", f"{matrix.name}.scales"
+        data, scales = f"{matrix.name}.int8", f"{matrix.name}.int8.scales"  # a tied embedding has scales, too
         turned = np.empty((matrix.n_columns, matrix.n_rows), np.int8)  # one product's weights, a byte each
         largest = _LARGEST_REDUCED if self.options.reduce_range else _LARGEST
         whole = None if self.options.per_channel else _largest(matrix) / np.float32(largest)
@@ -102,16 +101,14 @@ class ByTensor(Rounded):
 class Static(Rounded):
     """One scale and zero point, from the range (lowest, highest) of each product's input on a calibration text."""
 
-    ranges: Mapping[str, tuple[float, float]]
+    range_of: Callable[[str], tuple[float, float]]
 
     def product(self, graph: Graph, matrix: Matrix, x: str) -> str:
         """See `products.Product`; written as QuantizeLinear and DequantizeLinear, which ONNX Runtime fuses."""
         import numpy as np
 
         data, scales = self._weights(graph, matrix)
-        if matrix.name not in self.ranges:
-            raise Error(f"the calibration text says nothing of {matrix.name}")
-        low, high = min(self.ranges[matrix.name][0], 0.0), max(self.ranges[matrix.name][1], 0.0)
+        low, high = self.range_of(matrix.name)
         step = max((high - low) / 255, _SMALLEST_SCALE)
         scale = graph.constant(f"{matrix.name}.input_scale", np.array(step, np.float32))
         zero = graph.constant(f"{matrix.name}.input_zero", np.array(round(-low / step), np.uint8))

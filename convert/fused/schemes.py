@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..architectures.geometry import geometry
-from ..calibration.walk import walk
-from ..calibration.windows import windows
+from ..calibration.observed import Observed, gram, span
 from ..checkpoint import Checkpoint
+from ..formats import find
 from ..onnx_options import OnnxOptions, from_job
-from . import positions
-from .products import FLOAT, Blocks, Product, Scheme
+from .blocked import Blocked
+from .blocks import Packed, k_quant, nearest
+from .feedback import Feedback, feedback, gptq
+from .products import FLOAT, Scheme
 from .rounded import ByTensor, ByToken, Static
 
 if TYPE_CHECKING:
@@ -18,40 +19,70 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-Progress = Callable[[str], None]
+Observe = Callable[[Callable[..., Any]], Observed[Any]]  # how to gather -> what is observed
 
 
-def scheme(job: Mapping[str, Any], checkpoint: Checkpoint, progress: Progress) -> Scheme:
-    """The scheme of `job["format"]` under `job["options"]`; reads the text where the format is a calibrated one."""
-    name, options = str(job["format"]).removesuffix("-smooth"), from_job(job["options"])
-    if name == "onnx-fp32":
+def scheme(job: Mapping[str, Any], checkpoint: Checkpoint, progress: Callable[[str], None]) -> Scheme:
+    """The scheme of `job["format"]` under `job["options"]`; a calibrated one reads the text as layers ask for it."""
+    fmt, options = find(job["format"]), from_job(job["options"])
+    if fmt.name == "onnx-fp32":
         return FLOAT
-    shared = Blocks(bits=8, size=options.block_size)  # embedding and head of every quantised format
-    layers: Product
-    if name == "onnx-int8":
-        layers = shared.product
-    elif name == "onnx-w8a8":
-        layers = ByToken(options=options).product
-    elif name == "onnx-int8-dynamic":
-        layers = ByTensor(options=options).product
-    else:
-        layers = Static(options=options, ranges=_ranges(checkpoint, options, job["threads"], progress)).product
-    plain = options.plain_head and name != "onnx-int8"
-    head = ByToken(options=options).product if plain else shared.product
-    return Scheme(layers=layers, head=head, embedding=shared.embedding)
+
+    def observe(gather: Callable[..., Any]) -> Observed[Any]:
+        return Observed(checkpoint, job, gather, progress)
+
+    shared = _eight_bits(options, observe)  # embedding and head of every quantised format
+    layers = _LAYERS[fmt.smoothed or fmt.name](options, observe)
+    plain = options.plain_head and fmt.rounds_activations
+    head = ByToken(options=options) if plain else shared
+    return Scheme(layers=layers.product, head=head.product, embedding=shared.embedding)
 
 
-def _ranges(
-    checkpoint: Checkpoint, options: OnnxOptions, threads: int, progress: Progress
-) -> dict[str, tuple[float, float]]:
-    """Product -> lowest and highest value of its input on the calibration text."""
-    found: dict[str, tuple[float, float]] = {}
+def _eight_bits(options: OnnxOptions, _: Observe) -> Blocked:
+    size = options.block_size
+    return Blocked(bits=8, size=size, pack=lambda _, rows: nearest(rows, size=size, bits=8))
 
-    def visit(name: str, x: "Floats") -> None:
-        low, high = found.get(name, (0.0, 0.0))
-        found[name] = (min(low, float(x.min())), max(high, float(x.max())))
 
-    cut = windows(checkpoint.path, text=options.calibration, context=positions.n_positions(geometry(checkpoint)))
-    for layer in walk(checkpoint, cut, visit, threads=threads):
-        progress(f"observes layer {layer + 1}")
-    return found
+def _four_bits(options: OnnxOptions, _: Observe) -> Blocked:
+    size = options.block_size
+    return Blocked(bits=4, size=size, pack=lambda _, rows: k_quant(rows, size=size))
+
+
+def _four_bits_nearest(options: OnnxOptions, _: Observe) -> Blocked:
+    size = options.block_size
+    return Blocked(bits=4, size=size, pack=lambda _, rows: nearest(rows, size=size, bits=4))
+
+
+def _four_bits_gptq(options: OnnxOptions, observe: Observe) -> Blocked:
+    observed, known = observe(gram), dict[str, Feedback]()
+
+    def pack(name: str, rows: "Floats") -> Packed:
+        if name not in known:
+            known.clear()  # a matrix comes in several blocks of rows, and once
+            known[name] = feedback(observed.of(name))
+        return gptq(rows, known[name], size=options.block_size)
+
+    return Blocked(bits=4, size=options.block_size, pack=pack)
+
+
+def _by_token(options: OnnxOptions, _: Observe) -> ByToken:
+    return ByToken(options=options)
+
+
+def _by_tensor(options: OnnxOptions, _: Observe) -> ByTensor:
+    return ByTensor(options=options)
+
+
+def _static(options: OnnxOptions, observe: Observe) -> Static:
+    return Static(options=options, range_of=observe(span).of)
+
+
+_LAYERS: Mapping[str, Callable[[OnnxOptions, Observe], Blocked | ByToken | ByTensor | Static]] = {
+    "onnx-int8": _eight_bits,
+    "onnx-int4": _four_bits,
+    "onnx-int4-rtn": _four_bits_nearest,
+    "onnx-int4-gptq": _four_bits_gptq,
+    "onnx-w8a8": _by_token,
+    "onnx-int8-dynamic": _by_tensor,
+    "onnx-int8-static": _static,
+}
