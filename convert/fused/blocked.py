@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Bytes = NDArray[np.uint8]
 
-_INT8 = 4  # accuracy_level: activations are rounded to int8 block by block; the float kernels are many times slower
+INT8 = 4  # of accuracy_level: activations are rounded to int8 block by block; the float kernels are many times slower
 _MIDDLES = 0x88  # two zero points of 4 bits
 
 
@@ -40,7 +40,7 @@ class Blocked:
             N=matrix.n_rows,
             bits=self.bits,
             block_size=self.size,
-            accuracy_level=_INT8,
+            accuracy_level=INT8,
         )
 
     def embedding(self, graph: Graph, matrix: Matrix, ids: str) -> str:
