@@ -1,8 +1,7 @@
-"""The command line: parse, call one function, print. Nothing else imports click, and nothing else prints."""
+"""The command line: parse, call one function, print. Click is here and in options.py alone, and nothing else prints."""
 
 import json
 import logging
-import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -13,6 +12,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from edgequant import Error, __version__
+from edgequant.options import (
+    context_option,
+    converter_option,
+    device_option,
+    formats_option,
+    json_option,
+    limit_options,
+    making_options,
+    model_argument,
+    onnx_options,
+    out_option,
+    run_argument,
+    tasks_option,
+    together,
+)
 from edgequant.progress import Progress
 
 if TYPE_CHECKING:
@@ -25,44 +39,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 _ANYWHERE = ("-q", "--quiet", "-v", "--verbose")
-_UNITS = {"": 1, "B": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
-
-
-class Bytes(click.ParamType[float]):
-    """A size such as 2GB, 700MB, 1.5GiB or plain bytes."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Bytes as a number."""
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?I?)B?\s*", str(value).upper())
-        if not match or match[2] not in _UNITS:
-            self.fail(f"{value!r} is no size; write 2GB, 700MB or 1.5GiB", param, ctx)
-        return float(match[1]) * _UNITS[match[2]]
-
-
-class Limit(Bytes):
-    """As `Bytes`, in whole bytes and more than none."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Whole bytes."""
-        n_bytes = int(super().convert(value, param, ctx))
-        if not n_bytes and value:
-            self.fail(f"{value!r} leaves no room for anything", param, ctx)
-        return n_bytes
-
-
-class Percent(click.ParamType[float]):
-    """Percentage points such as 1% or 0.5."""
-
-    name = "percent"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Percentage points as a number."""
-        try:
-            return float(str(value).strip().removesuffix("%"))
-        except ValueError:
-            self.fail(f"{value!r} is no percentage; write 1% or 0.5", param, ctx)
 
 
 class Commands(click.Group):
@@ -104,85 +80,9 @@ def main(ctx: click.Context, quiet: bool, verbose: bool) -> None:
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
 
 
-def _shared(*options: Callable[[F], F]) -> Callable[[F], F]:
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON, for programs.")
-model_argument = click.argument("model")
-run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
-formats_option = click.option("--formats", metavar="LIST", help="Formats to make, separated by commas.")
-device_option = click.option("--device", help="Device profile or a .toml file; see `devices` [this machine].")
-context_option = click.option("--context", type=click.IntRange(min=128), help="Context in tokens [the device's].")
-out_option = click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [runs/NAME].")
-tasks_option = click.option(
-    "--task", "tasks", multiple=True, help="A built-in task or a .jsonl file; may be repeated [all built-in ones]."
-)
-no_verify_option = click.option(
-    "--no-verify", is_flag=True, help="Do not check artifacts against the checkpoint; the report says so."
-)
-converter_option = click.option(
-    "--converter",
-    metavar="PATH",
-    type=click.Path(path_type=Path),
-    help="A checkout of llama.cpp, whose own converter then takes what ours refuses.",
-)
-making_options = _shared(
-    converter_option,
-    no_verify_option,
-    click.option("--keep-intermediate", is_flag=True, help="Keep formats that were only made to make others."),
-    click.option(
-        "--split-max-size",
-        "split_max_bytes",
-        metavar="SIZE",
-        type=Limit(),
-        default=0,
-        help="Cut GGUF files into shards of at most this, such as 2GB.",
-    ),
-    click.option("--allow-nan", is_flag=True, help="Convert weights that are no finite numbers, too."),
-)
-onnx_options = _shared(
-    click.option("--block-size", type=int, default=32, show_default=True, help="ONNX: weights that share a scale."),
-    click.option(
-        "--per-channel/--per-tensor",
-        default=True,
-        show_default=True,
-        help="ONNX: a scale for each output channel of an int8 matrix, or one for all.",
-    ),
-    click.option(
-        "--calibration",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="ONNX: a text to observe activations on [a built-in one].",
-    ),
-    click.option(
-        "--smooth", is_flag=True, help="ONNX: also make formats that round activations from a smoothed checkpoint."
-    ),
-)
-limit_options = _shared(
-    click.option("--max-memory", type=Bytes(), help="Largest peak RSS, such as 2GB [the device's usable memory]."),
-    click.option("--max-size", type=Bytes(), help="Largest file, such as 700MB."),
-    click.option("--min-decode", type=click.FloatRange(min=0), help="Slowest decode, in tokens/s."),
-    click.option("--min-prefill", type=click.FloatRange(min=0), help="Slowest prefill, in tokens/s."),
-    click.option("--max-loss", type=Percent(), help="Largest loss of accuracy, in percentage points."),
-    click.option(
-        "--prefer",
-        type=click.Choice(["quality", "speed", "size"]),
-        default="quality",
-        show_default=True,
-        help="What decides among the formats within the limits.",
-    ),
-)
-
-
 @main.command()
 @model_argument
-@_shared(formats_option, device_option, context_option, out_option, tasks_option)
+@together(formats_option, device_option, context_option, out_option, tasks_option)
 @making_options
 @onnx_options
 @json_option
@@ -200,7 +100,7 @@ def run(progress: Progress, /, as_json: bool, **options: Any) -> None:
 
 @main.command()
 @model_argument
-@_shared(device_option, formats_option, context_option, converter_option)
+@together(device_option, formats_option, context_option, converter_option)
 @json_option
 def plan(as_json: bool, **options: Any) -> None:
     """Predict size, memory and fit of each format of MODEL, before anything is converted."""
@@ -213,7 +113,7 @@ def plan(as_json: bool, **options: Any) -> None:
 
 @main.command()
 @model_argument
-@_shared(formats_option, out_option)
+@together(formats_option, out_option)
 @making_options
 @onnx_options
 @json_option
@@ -255,7 +155,7 @@ def verify(progress: Progress, /, artifact: Path, checkpoint: str, as_json: bool
 
 @main.command()
 @run_argument
-@_shared(device_option, context_option)
+@together(device_option, context_option)
 @json_option
 @click.pass_obj
 def profile(progress: Progress, /, run_folder: Path, as_json: bool, **options: Any) -> None:

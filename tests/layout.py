@@ -23,6 +23,7 @@ FLOORS = (
     "export",
     "pipeline",
     "progress",
+    "options",
     "cli",
 )
 #: folders of the root that hold Python and are no part of the package

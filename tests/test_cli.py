@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from edgequant.cli import Bytes, Percent, main
+from edgequant.cli import main
+from edgequant.options import Bytes, Percent
 
 
 def call(*words: object) -> Result:
