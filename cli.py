@@ -277,7 +277,7 @@ def _request(
         split_max_bytes=split_max_bytes,
         converter=converter,
         allow_nan=allow_nan,
-        onnx=OnnxOptions(**onnx, **suited(profile.isa, machine().isa)),
+        onnx=OnnxOptions(**{**onnx, **suited(profile.isa, machine().isa)}),
         command=shlex.join(["edgequant", *sys.argv[1:]]),
     )
 

@@ -98,8 +98,8 @@ def _blocked(node: Any, tensor: Any, size: int) -> tuple[Any, list[Any]]:
         block_size=size,
         accuracy_level=INT8,
     )
-    stored = zip(names, (packed.data, packed.scales), strict=True)
-    return made, [numpy_helper.from_array(values, name) for name, values in stored]
+    values: list[Any] = [packed.data, packed.scales]
+    return made, [numpy_helper.from_array(each, name) for each, name in zip(values, names, strict=True)]
 
 
 def _n_bytes(folder: Path) -> int:

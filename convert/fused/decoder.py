@@ -72,7 +72,7 @@ class Decoder:
 
     def embedding(self, ids: str) -> str:
         """Rows of the embedding for token ids [1, tokens]."""
-        hidden = self._scheme.embedding(self._graph, self._matrix("token_embd", ""), ids)
+        hidden = self._scheme.embedding(self._graph, self._matrix("token_embd"), ids)
         scale = sqrt(self.model.hidden) if self._kind in _GELU else self.model.embedding_scale
         return self._scaled(hidden, scale)
 
@@ -96,7 +96,7 @@ class Decoder:
         one, end = graph.constant("axis_of_tokens", np.array([1])), graph.constant("end", np.array([_ALL]))
         x = graph.node("Slice", [x, graph.node("Neg", [kept]), end, one])
         tied = "output.weight" not in self._tensors or self.model.tied
-        logits = self._scheme.head(graph, self._matrix("token_embd" if tied else "output", ""), x)
+        logits = self._scheme.head(graph, self._matrix("token_embd" if tied else "output"), x)
         if self.model.logit_scale:
             logits = self._scaled(logits, 1 / self.model.logit_scale)
         cap = self.model.logit_softcap
@@ -128,7 +128,7 @@ class Decoder:
         )
         for name in present:
             graph.output(name, "float32", (1, model.n_kv_heads, _TOTAL, model.head_dim))
-        return self._scheme.layers(graph, self._matrix(f"{at}attn_output", "attn_output"), attended)
+        return self._scheme.layers(graph, self._matrix(f"{at}attn_output"), attended)
 
     @cached_property
     def _attention_scale(self) -> float:
@@ -175,9 +175,9 @@ class Decoder:
         if f"cos{suffix}" not in graph:
             import numpy as np
 
-            caches = positions.rotation(self.model, slides=slides).cache(second[1] if second else n)
+            caches = list(positions.rotation(self.model, slides=slides).cache(second[1] if second else n))
             if second:
-                caches = tuple(np.concatenate(pair) for pair in zip(caches, second[0].cache(n), strict=True))
+                caches = [np.concatenate(pair) for pair in zip(caches, second[0].cache(n), strict=True)]
             graph.constant(f"cos{suffix}", caches[0])
             graph.constant(f"sin{suffix}", caches[1])
         return [f"cos{suffix}", f"sin{suffix}"]
@@ -236,7 +236,7 @@ class Decoder:
         else:
             gate = graph.node("QuickGelu", [gate], domain=CONTRIB, alpha=1.0)  # SiLU
         y = graph.node("Mul", [gate, up])
-        return self._scheme.layers(graph, self._matrix(f"{at}ffn_down", "ffn_down"), y)
+        return self._scheme.layers(graph, self._matrix(f"{at}ffn_down"), y)
 
     def _normed(self, hidden: str, added: str, name: str) -> tuple[str, str]:
         """(hidden + added, the same after the norm), which is the sum itself where the model has no norm here."""
@@ -276,7 +276,7 @@ class Decoder:
             return x
         return self._graph.node("Mul", [x, self._graph.constant(f"times_{by!r}", np.array(by, np.float32))])
 
-    def _matrix(self, name: str, _: str) -> Matrix:
+    def _matrix(self, name: str) -> Matrix:
         return self._stacked(name, [name])
 
     def _stacked(self, name: str, names: list[str]) -> Matrix:

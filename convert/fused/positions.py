@@ -69,8 +69,8 @@ def _plain(model: Geometry, theta: float) -> "Floats":
     """Frequencies [rotary_dim / 2] as they are before any scaling."""
     import numpy as np
 
-    exponents = np.arange(0, model.rotary_dim, 2, dtype=np.float32) / model.rotary_dim
-    plain: Floats = 1.0 / np.float32(theta) ** exponents
+    exponents = np.arange(0, model.rotary_dim, 2, dtype=np.float32) / np.float32(model.rotary_dim)
+    plain: Floats = np.float32(1) / np.power(np.float32(theta), exponents)
     return plain
 
 
