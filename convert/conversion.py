@@ -29,6 +29,7 @@ from .atomic import discard
 from .checkpoint import Checkpoint
 from .floats import BeyondRange
 from .formats import FORMATS, Format
+from .fused import positions
 from .fused.expressible import obstacle
 from .inspection import Contents, inspect_gguf, inspect_onnx
 from .onnx_options import OnnxOptions
@@ -292,7 +293,7 @@ def decoder(checkpoint: Checkpoint) -> ladder.Decoder:
 def _notes(checkpoint: Checkpoint, fmt: Format, folder: Path) -> tuple[str, ...]:
     source = source_in(checkpoint, fmt, folder)
     if fmt.container != "gguf":
-        return (f"exported by Optimum: {why}",) if (why := obstacle(checkpoint)) else ()
+        return _onnx_notes(checkpoint)
     made = [f"made from BF16: {stand_in(checkpoint, folder)}"] if source is _BF16 else []
     if checkpoint.converter:
         return (f"converted by llama.cpp's {peer_converter.SCRIPT}: {checkpoint.converter.why}", *made)
@@ -308,6 +309,17 @@ def _notes(checkpoint: Checkpoint, fmt: Format, folder: Path) -> tuple[str, ...]
         said = f"{len(fallen)} of {len(shapes)} tensors have rows ({lengths}) that fit no block of its types"
         made.append(f"fell back: {said}")
     return tuple(made)
+
+
+def _onnx_notes(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Which way it was made where that is not ours, and what our graph cannot hold of the context."""
+    if why := obstacle(checkpoint):
+        return (f"exported by Optimum: {why}",)
+    model = geometry(checkpoint)
+    held, trained = positions.n_positions(model), model.trained_context
+    return (
+        (f"shorter context: {held:,} of {trained:,} tokens are in its tables of positions",) if held < trained else ()
+    )
 
 
 def _shorter_context(checkpoint: Checkpoint) -> list[str]:

@@ -16,6 +16,7 @@ from edgequant.convert.artifact import Artifact, read_manifest
 from edgequant.convert.checkpoint import Checkpoint, open_folder
 from edgequant.convert.conversion import Workshop
 from edgequant.convert.formats import FORMATS, find, with_smoothed
+from edgequant.convert.fused import positions
 from edgequant.convert.fused.expressible import obstacle
 from edgequant.convert.onnx_header import read_header
 from edgequant.convert.onnx_options import OnnxOptions, from_job
@@ -138,3 +139,11 @@ def test_nothing_is_left_of_a_checkpoint_that_ends_too_early(checkpoint: Checkpo
     with pytest.raises(Error, match="is truncated"):
         make(checkpoint, "onnx-int8", tmp_path / "out")
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_context_that_is_longer_than_the_tables_of_positions_is_said_so(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(positions, "MOST_POSITIONS", 100)
+    artifact = make(checkpoint, "onnx-int8", tmp_path / "out")
+    assert artifact.notes == ("shorter context: 100 of 256 tokens are in its tables of positions",)
