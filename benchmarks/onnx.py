@@ -103,7 +103,9 @@ class Bench:
     def quality(self, peers: dict[str, Launch]) -> dict[str, float]:
         """Divergence of ONNX to onnx-fp32, and of Q8_0 to F32."""
         ours = {name: self.own(name) for name in self.made if name.startswith("onnx") and name != "onnx-fp32"}
-        found = divergences(self.own("onnx-fp32"), ours | peers, self.windows, self.folder)
+        found = {}
+        if "onnx-fp32" in self.made:
+            found = divergences(self.own("onnx-fp32"), ours | peers, self.windows, self.folder)
         gguf = {LLAMA: self.own("Q8_0", exact=True)}
         return found | divergences(self.own("F32", exact=True), gguf, self.windows, self.folder)
 

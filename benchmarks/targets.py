@@ -111,13 +111,13 @@ def _speeds(results: Results) -> Iterator[Row]:
             (length, "onnx-int8", GENAI, None),
         ]
     for work, ours, peer, limit in wanted:
-        if {ours, peer} <= results.samples.of[work].keys():
+        if peer in results.samples.of[work]:
             yield _speed(results.samples, work, ours, peer, limit)
 
 
 def _speed(samples: Samples, work: str, ours: str, peer: str, limit: float | None) -> Row:
     ratios = samples.ratios(work, ours, peer)
-    dropped = len(samples.of[work][ours]) - len(ratios)
+    dropped = len(samples.of[work][peer]) - len(ratios)
     spread = f"({ratios[0]:.2f}-{ratios[-1]:.2f})" if ratios else "(none)"
     return Row(
         figure=f"{work} {ours} / {peer}",
