@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import small_checkpoint
-from edgequant import Error
+from decoders import DECODERS, TOKENS, transformers_makes
+from edgequant import Error, child
 from edgequant.accuracy import items
+from edgequant.convert.calibration import walk
 from edgequant.convert.calibration.windows import TEXT_FILE, cut, read, windows
 
 BOS = 295
+#: one of each family, and the forms that differ in what stands before a product
+WALKED = ("llama-biases", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "smollm3", "granite", "olmo2")
 
 
 def measured_texts() -> list[str]:
@@ -110,3 +120,51 @@ def test_of_a_long_file_the_first_part_is_read(tmp_path: Path) -> None:
     (tmp_path / "odd.txt").write_text("x" + "ü" * 2**20, encoding="utf-8")  # cut within a character
     assert read(tmp_path / "long.txt") == "ü" * 2**19
     assert read(tmp_path / "odd.txt") == "x" + "ü" * (2**19 - 1)
+
+
+# -- the walk
+
+
+def observed(job: dict[str, Any]) -> None:
+    """In a child: every product's inputs, as the walk gives them, in one .npz beside each folder."""
+    from edgequant.convert.checkpoint import open_folder
+
+    for folder in job["folders"]:
+        seen: dict[str, list[NDArray[np.float32]]] = {}
+        order: list[str] = []
+
+        def visit(product: str, x: NDArray[np.float32], seen: Any = seen, order: Any = order) -> None:
+            order.append(product)
+            seen.setdefault(product, []).append(x)
+
+        checkpoint = open_folder(Path(folder), revision="none")
+        layers = list(walk.walk(checkpoint, job["windows"], visit))
+        assert layers == list(range(checkpoint.config["num_hidden_layers"]))
+        assert [int(name.split(".")[1]) for name in order] == sorted(int(name.split(".")[1]) for name in order)
+        np.savez(f"{folder}-walked.npz", **{name: np.concatenate(rows) for name, rows in seen.items()})
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the inputs of all products of every family: NAME.npz by transformers, NAME-walked.npz by us."""
+    root = tmp_path_factory.mktemp("walked")
+    models = {name: {"class": DECODERS[name].kind, "config": DECODERS[name].config} for name in WALKED}
+    transformers_makes({"folder": str(root), "tokens": TOKENS[:8], "seed": 3, "models": models})
+    job = {"folders": [str(root / name) for name in WALKED], "windows": [TOKENS[:64], TOKENS[100:150]]}
+    script = Path(__file__).with_name("product_inputs.py")
+    subprocess.run([sys.executable, script], input=json.dumps(job), text=True, check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        child.run("test_calibration:observed", job).unwrap()
+    yield root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WALKED)
+def test_every_product_gets_what_it_gets_in_transformers(inputs: Path, name: str) -> None:
+    theirs, ours = np.load(inputs / f"{name}.npz"), np.load(inputs / f"{name}-walked.npz")
+    n_layers = DECODERS[name].config["num_hidden_layers"]
+    assert set(ours) == set(theirs) and len(ours) == len(walk.PRODUCTS) * n_layers
+    for product in theirs:
+        assert ours[product].shape == theirs[product].shape
+        assert np.abs(ours[product] - theirs[product]).max() < 2e-5 * np.abs(theirs[product]).max(), product

@@ -18,7 +18,10 @@ from edgequant import Error
 from edgequant.convert import rescaled_copy
 from edgequant.convert.calibration import smoothquant
 from edgequant.convert.checkpoint import open_folder
+from edgequant.convert.formats import FORMATS
+from edgequant.convert.onnx_options import OnnxOptions
 from edgequant.convert.rescale import SUPPORTED, Site, sites
+from edgequant.tune import smoothing
 
 Floats = NDArray[np.float32]
 #: every family of the fused graph, in the forms that differ where something is folded
@@ -100,6 +103,70 @@ def test_factors_are_saved_and_loaded(tmp_path: Path) -> None:
     (tmp_path / "other.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(Error, match="no safetensors file"):
         smoothquant.load(tmp_path / "other.safetensors")
+
+
+# -- the search
+
+
+def test_the_search_finds_the_lowest_point() -> None:
+    asked: list[float] = []
+
+    def divergence(strength: float) -> float:
+        asked.append(strength)
+        return abs(strength - 0.66) + 0.1
+
+    found = smoothing.best_of(divergence)
+    assert found.strength == 0.65 and set(found.divergences) == set(asked)
+    assert asked == [0.0, *smoothing.STRENGTHS, 0.65, 0.75]
+    assert found.note == "smoothed: strength 0.65; 0.11 nats a token instead of 0.76 on the calibration text"
+
+
+def test_what_helps_nothing_is_left() -> None:
+    found = smoothing.best_of(lambda strength: 0.02 + strength)
+    assert found.strength == 0
+    assert found.note == "not smoothed: no strength was better than none (0.02 nats a token on the calibration text)"
+
+
+def test_the_strength_is_judged_all_over_the_text() -> None:
+    windows = [[n] * 512 for n in range(9)] + [[9] * 40]
+    assert [(window[0], len(window)) for window in smoothing.scored(windows)] == [
+        (0, 256), (2, 256), (4, 256), (6, 256),
+    ]  # fmt: skip
+    assert smoothing.scored([[1] * 100]) == [[1] * 100]
+    with pytest.raises(Error, match="60 tokens is too short"):
+        smoothing.scored([[1] * 60])
+
+
+def search(folder: Path, scratch: Path, format_name: str, **options: Any) -> smoothing.Search:
+    return smoothing.Search(
+        checkpoint=open_folder(folder),
+        fmt=FORMATS[format_name],
+        options=OnnxOptions(**options),
+        scratch=scratch,
+        threads=2,
+    )
+
+
+@pytest.mark.slow
+def test_what_smoothing_buys_the_pocket_model(tmp_path: Path, pocket_folder: Path) -> None:
+    with smoothing.lent(search(pocket_folder, tmp_path / "scratch", "onnx-int8-dynamic-smooth")) as (copy, found):
+        assert copy.path != pocket_folder and copy.name == "model"
+        assert found.strength >= 0.6
+        assert found.divergences[found.strength] < 0.4 * found.divergences[0.0]
+        ids = TOKENS[:64]
+        folders = [str(pocket_folder), str(copy.path)]
+        before, after = map(np.array, oracles.ask("transformers_logits", folders=folders, ids=ids))
+    assert np.abs(after - before).max() < 1e-4 * (before.max() - before.min())
+    assert not (tmp_path / "scratch").exists()
+
+
+@pytest.mark.slow
+def test_a_search_that_fails_leaves_nothing(tmp_path: Path, pocket_folder: Path) -> None:
+    (tmp_path / "mine.txt").write_text("Too short.")
+    wanted = search(pocket_folder, tmp_path / "s", "onnx-w8a8-smooth", calibration=tmp_path / "mine.txt")
+    with pytest.raises(Error, match="too short to choose a strength by"), smoothing.lent(wanted):
+        pass
+    assert not (tmp_path / "s").exists()
 
 
 # -- the copy

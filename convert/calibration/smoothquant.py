@@ -41,7 +41,8 @@ def factors(site: Site, activations: "Floats", weights: "Floats", *, strength: f
     logs = strength * np.log(largest[0][used]) - (1 - strength) * np.log(largest[1][used])
     found = np.full(site.n_channels, logs.mean() if len(logs) else 0.0)
     found[used] = logs
-    return np.maximum(np.exp(found - found.max()), _SMALLEST).astype(np.float32)
+    relative: Floats = np.maximum(np.exp(found - found.max()), _SMALLEST).astype(np.float32)
+    return relative
 
 
 def _tied(site: Site, values: "NDArray[np.float64]") -> "NDArray[np.float64]":
@@ -49,11 +50,12 @@ def _tied(site: Site, values: "NDArray[np.float64]") -> "NDArray[np.float64]":
     return tied
 
 
-def smoothing(checkpoint: Checkpoint, activations: SiteValues, *, strength: float) -> dict[str, "Floats"]:
-    """Site's name -> factors, for all sites of a checkpoint; `activations` are the largest |x| of each channel."""
-    largest = largest_weights(checkpoint)
+def smoothing(
+    checkpoint: Checkpoint, activations: SiteValues, weights: SiteValues, *, strength: float
+) -> dict[str, "Floats"]:
+    """Site's name -> factors, for all sites of a checkpoint, from the largest |x| and |w| of each input channel."""
     return {
-        site.name: factors(site, activations[site.name], largest[site.name], strength=strength)
+        site.name: factors(site, activations[site.name], weights[site.name], strength=strength)
         for site in sites(checkpoint.config)
     }
 

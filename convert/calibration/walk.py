@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import Error, __version__
 from .. import weights
+from ..architectures.geometry import geometry
 from ..checkpoint import Checkpoint
 from ..fused import products
 from ..fused.decoder import Decoder
@@ -43,26 +44,22 @@ def walk(
     tokens, ids = np.unique(np.concatenate([np.asarray(window) for window in windows]), return_inverse=True)
     numbered = np.split(ids.astype(np.int64), np.cumsum([len(window) for window in windows])[:-1])
     streams: list[dict[str, Any]] = [{} for _ in windows]
-    n_layers = 1
-    layer = 0
-    while layer < n_layers:
+    for layer in range(geometry(checkpoint).n_layers):
         with tempfile.TemporaryDirectory(prefix="edgequant-layer-") as folder:
-            n_layers = _write(checkpoint, layer, tokens, Path(folder))
+            _write(checkpoint, layer, tokens, Path(folder))
             session = _open(Path(folder), threads)
             for n, window in enumerate(numbered):
                 streams[n] = _run(session, window, streams[n], visit)
             del session
         yield layer
-        layer += 1
 
 
-def _write(checkpoint: Checkpoint, layer: int, tokens: "NDArray[np.int64]", folder: Path) -> int:
-    """Write one layer's graph, the first with an embedding of `tokens` alone; returns how many layers there are."""
+def _write(checkpoint: Checkpoint, layer: int, tokens: "NDArray[np.int64]", folder: Path) -> None:
+    """Write one layer's graph, the first with an embedding of `tokens` alone."""
     with (folder / DATA_FILE).open("wb") as data:
-        graph, seen = Graph(data), dict[str, Matrix]()
+        graph = Graph(data)
 
         def product(graph: Graph, matrix: Matrix, x: str) -> str:
-            seen[matrix.name] = matrix
             graph.output(_input_of(matrix.name), "float32", (1, "tokens", matrix.n_columns))
             graph.node("Identity", [x], output=_input_of(matrix.name))
             return products.FLOAT.layers(graph, matrix, x)
@@ -81,7 +78,6 @@ def _write(checkpoint: Checkpoint, layer: int, tokens: "NDArray[np.int64]", fold
             graph.output(f"next_{name}", "float32", shape)
             graph.node("Identity", [value], output=f"next_{name}")
     graph.write(folder / MODEL_FILE, name=f"layer {layer}", producer=("edgequant", __version__), metadata={})
-    return decoder.model.n_layers
 
 
 def _input_of(product: str) -> str:
@@ -93,8 +89,7 @@ def _rows(matrix: Matrix, tokens: "NDArray[np.int64]") -> "Floats":
     import numpy as np
 
     (piece,) = (piece for part in matrix.parts for piece in part.pieces)
-    beyond = int(tokens.max()) >= piece.n_rows
-    if beyond:
+    if int(tokens.max()) >= piece.n_rows:
         raise Error(f"the tokenizer has the token {int(tokens.max())}, the embedding {piece.n_rows} rows")
     return np.concatenate([weights.read_rows(piece.tensor, piece.first_row + int(token), 1) for token in tokens])
 
