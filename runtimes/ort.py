@@ -16,8 +16,9 @@ MODEL_FILE = "model.onnx"
 SHARED_BUFFER = "past_present_share_buffer"
 _KEPT = "logits_to_keep"  # transformers' word for how many last tokens logits are wanted of
 _CONTEXT = "context_length"  # how many tokens there will be: longrope's factors depend on it, as in llama.cpp
-_PAST, _PRESENT = "past_key_values", "present"
+PAST, _PRESENT = "past_key_values", "present"
 _ERRORS_ONLY = 3
+_FOLDER_OF_DATA = "session.model_external_initializers_file_folder_path"  # onnxruntime_session_options_config_keys.h
 #: of a prefill: memory grows with every one of them (0.4 MB in SmolLM2-135M), speed does so up to about here
 _TOKENS_AT_ONCE = 128
 
@@ -36,17 +37,12 @@ class OrtSession:
     """One inference session and its key/value cache."""
 
     def __init__(self, path: str, settings: Settings) -> None:
-        import onnxruntime as ort
-
         file = Path(path) / MODEL_FILE
-        try:
-            self._session: Any = ort.InferenceSession(str(file), _options(settings), providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises a type of its own for each failure
-            raise Error(f"onnxruntime cannot load {file}: {str(error).splitlines()[0]}") from None
+        self._session = load(file, settings)
         stated = [*self._session.get_inputs(), *self._session.get_overridable_initializers()]
         self._inputs = {value.name: value for value in stated}
         self._outputs = {value.name: value for value in self._session.get_outputs()}
-        past = {name: value for name, value in self._inputs.items() if name.startswith(_PAST)}
+        past = {name: value for name, value in self._inputs.items() if name.startswith(PAST)}
         if "logits" not in self._outputs or not past:
             raise Error(f"{file} is no decoder graph with past key/values")
         shares = self._session.get_modelmeta().custom_metadata_map.get(SHARED_BUFFER) == "true"
@@ -71,7 +67,8 @@ class OrtSession:
             return np.concatenate([self._step(part, kept=len(part)) for part in parts])
         for part in parts[:-1]:
             self._step(part, kept=1)
-        return self._step(parts[-1], kept=1)[-1]
+        last: Logits = self._step(parts[-1], kept=1)[-1]
+        return last
 
     def _step(self, token_ids: Sequence[int], *, kept: int) -> "Logits":
         """Append tokens; logits of the last `kept` at least, for not every graph can leave some out."""
@@ -115,14 +112,20 @@ class OrtSession:
         del self._session
 
 
-def _options(settings: Settings) -> Any:
+def load(file: Path, settings: Settings, *, model: bytes = b"") -> Any:
+    """An inference session of a graph on the CPU provider, or of `model`, another graph over the data beside `file`."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
-    return options
+    if model:
+        options.add_session_config_entry(_FOLDER_OF_DATA, str(file.parent))
+    try:
+        return ort.InferenceSession(model or str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a type of its own for each failure
+        raise Error(f"onnxruntime cannot load {file}: {str(error).splitlines()[0]}") from None
 
 
 class _SharedCache:
@@ -144,7 +147,7 @@ class _SharedCache:
             for heads, width in sizes.values()
         ]
         self._past = list(sizes)
-        self._results = [*(name.replace(_PAST, _PRESENT) for name in sizes), "logits"]
+        self._results = [*(name.replace(PAST, _PRESENT) for name in sizes), "logits"]
         here = native.OrtDevice(native.OrtDevice.cpu(), native.OrtDevice.default_memory(), 0)
         self._devices = [here] * len(self._results)
 
@@ -159,7 +162,8 @@ class _SharedCache:
         names = [*inputs, *self._past]
         feeds, fetches = _vector([*given, *self._buffers]), _vector(wanted)
         self._session.run_with_ortvaluevector(ort.RunOptions(), names, feeds, self._results, fetches, self._devices)
-        return logits[0]
+        rows: Logits = logits[0]
+        return rows
 
     def cut(self, n_tokens: int) -> None:
         """Nothing: what lies behind is written over."""
@@ -197,7 +201,7 @@ class _GrowingCache:
             binding.bind_cpu_input(name, value)
         for name in self._sizes:
             binding.bind_ortvalue_input(name, self._past[name])
-            binding.bind_output(name.replace(_PAST, _PRESENT), "cpu")
+            binding.bind_output(name.replace(PAST, _PRESENT), "cpu")
         binding.bind_output("logits", "cpu")
         self._session.run_with_iobinding(binding)
         *present, logits = binding.get_outputs()

@@ -42,9 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def artifact(folder: Path, name: str) -> Artifact:
-    found = conversion.existing(
-        open_folder(folder / "m"), FORMATS[name], conversion.Workshop(folder=folder, threads=1)
-    )
+    found = conversion.existing(open_folder(folder / "m"), FORMATS[name], conversion.Workshop(folder=folder, threads=1))
     assert found
     return found
 

@@ -9,7 +9,8 @@ other formats of the run say what is to be expected; without two of them, a boun
 
 Out of line is no verdict yet: ONNX's dynamic int8 rounds activations with one scale a tensor and lies a factor of 100
 above the line (0.6 nats on SmolLM2-135M), with nothing broken. A broken kernel or damaged weights show in `kernels` and
-`weights`, which look for them alone; what is out of line with both of them right is coarse for this model, and said so.
+`weights`, which look for them alone. Where both are right, a format that says that it rounds activations is what it
+claims to be, and passes: what that costs is the report's to say. Any other is coarse for this model, and said so.
 """
 
 from collections.abc import Sequence

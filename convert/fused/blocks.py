@@ -54,7 +54,7 @@ def nearest(rows: "Floats", *, size: int, bits: int) -> Packed:
     middle = np.float32(2 ** (bits - 1))
     for blocks in _pieces(rows, size):
         low, high = blocks.min(axis=2), blocks.max(axis=2)
-        extreme = _finite(np.where(np.abs(high) > np.abs(low), high, low))
+        extreme = np.where(np.abs(high) > np.abs(low), high, low)
         scale = np.where(np.abs(extreme) > _TINY, extreme, 0) / -middle
         inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
         codes = np.floor(blocks * inverse[..., None] + middle + np.float32(0.5))
@@ -94,7 +94,7 @@ def searched(blocks: "Floats", weighting: "Floats", bits: int) -> tuple["Floats"
 
     levels = 2**bits - 1
     low = np.minimum(blocks.min(axis=2), 0)
-    span = _finite(np.maximum(blocks.max(axis=2), 0) - low)
+    span = np.maximum(blocks.max(axis=2), 0) - low
     inverse = np.divide(1, span, out=np.zeros_like(span), where=span > _TINY)
     unit = blocks * inverse[..., None]  # in [-1, 1], so that no square over- or underflows
     low, weighted = low * inverse, unit * weighting
@@ -159,14 +159,11 @@ def padded(rows: "Floats", size: int) -> "Floats":
 
 
 def _pieces(rows: "Floats", size: int) -> Iterator["Floats"]:
-    step = max(1, _PIECE_WEIGHTS // rows.shape[1])
-    for start in range(0, len(rows), step):
-        yield padded(rows[start : start + step], size)
-
-
-def _finite(extremes: "Floats") -> "Floats":
     import numpy as np
 
-    if not np.isfinite(extremes).all():
-        raise Error("a weight is infinite or no number", hint="the checkpoint may be damaged: download it again")
-    return extremes
+    step = max(1, _PIECE_WEIGHTS // rows.shape[1])
+    for start in range(0, len(rows), step):
+        piece = rows[start : start + step]
+        if not np.isfinite(piece).all():
+            raise Error("a weight is infinite or no number", hint="the checkpoint may be damaged: download it again")
+        yield padded(piece, size)
