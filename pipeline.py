@@ -16,7 +16,7 @@ from edgequant.convert.architectures.keys import check_config, check_quantisatio
 from edgequant.convert.artifact import Artifact, files_of, read_manifest, write_manifest
 from edgequant.convert.checkpoint import Checkpoint, QuantisedSource
 from edgequant.convert.formats import FORMATS, Format, find
-from edgequant.convert.makers import with_sources
+from edgequant.convert.makers import check, with_sources
 from edgequant.convert.peer_converter import entrusted, find_script
 from edgequant.convert.source import open_source
 from edgequant.profiles import host
@@ -27,6 +27,7 @@ from edgequant.profiles.run_folder import RunFolder
 from edgequant.report.rebuild import rebuild
 from edgequant.report.rows import SOURCE
 from edgequant.report.table import Report
+from edgequant.tune import smoothing
 from edgequant.verify.finding import FAILED, Finding
 from edgequant.verify.gate import FAILED_GATE, Circumstances, Gate, has_failed, is_quantised, unchanged, with_findings
 
@@ -220,7 +221,25 @@ class Run:
 
     def _convert(self, fmt: Format) -> Artifact:
         hear = self._hear("convert", fmt.name)
+        if fmt.smoothed and not self._existing(fmt):
+            return self._convert_smoothed(fmt, hear)
         return conversion.convert(self.checkpoint, fmt, self._workshop, progress=hear)
+
+    def _convert_smoothed(self, fmt: Format, hear: child.Progress) -> Artifact:
+        """Make the format of a checkpoint whose activations were evened out; a note says what that bought."""
+        check(self.checkpoint, fmt)
+        search = smoothing.Search(
+            checkpoint=self.checkpoint,
+            fmt=fmt,
+            options=self.request.onnx,
+            scratch=self.folder.scratch / "smoothing",
+            threads=self.threads,
+        )
+        with smoothing.lent(search, progress=hear) as (copy, found):
+            made = conversion.convert(copy, fmt, self._workshop, progress=hear)
+        artifact = replace(made, notes=(*made.notes, found.note))
+        write_manifest(artifact)
+        return artifact
 
     def _convert_instead(self, *, reason: str) -> None:
         """BF16 where F16 cannot hold the weights: what is made from F16 elsewhere is made from it."""
