@@ -78,6 +78,22 @@ def test_every_format_of_every_family_passes(made: Path, tmp_path: Path, name: s
         assert found["verdict"] == "passed", found["said"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gpt2", "falcon"])
+def test_what_optimum_exports_passes_too(tmp_path: Path, name: str) -> None:
+    models = {name: {"class": DECODERS[name].kind, "config": DECODERS[name].config}}
+    transformers_makes({"folder": str(tmp_path), "tokens": TOKENS, "seed": 11, "models": models})
+    small_checkpoint.write_tokenizer(tmp_path / name)
+    checkpoint, workshop = open_folder(tmp_path / name), Workshop(folder=tmp_path / "out", threads=1)
+    exact = conversion.convert(checkpoint, FORMATS["onnx-fp32"], workshop)
+    assert exact.notes[0].startswith("exported by Optimum: our own graph does not know the layers of")
+    for format in ("onnx-int8", "onnx-int8-dynamic"):
+        artifact = conversion.convert(checkpoint, FORMATS[format], workshop)
+        job = {"path": artifact.path, "reference": exact.path, "folder": str(checkpoint.path), "smoothed": False}
+        for found in (child.run("edgequant.verify.onnx_weights:check", job).unwrap(), kernels(artifact)):
+            assert found["verdict"] == "passed", found["said"]
+
+
 # -- what is damaged
 
 

@@ -156,6 +156,14 @@ class _Reader:
         x, rounding = self._static(x)
         return self._product(node, self._columns(data, scales, zeros), x, node.outputs[0], rounding)
 
+    def with_bias(self, node: OnnxNode) -> Product | None:
+        """Gemm of floats."""
+        x, weights, bias = _padded(node.inputs, 3)
+        if weights not in self._values:
+            return None
+        turned = bool(node.integers.get("transB"))
+        return self._product(node, self._floats(weights, rows_first=turned), x, node.outputs[0], bias=bias)
+
     def looked_up(self, node: OnnxNode) -> Product | None:
         """Gather of floats, or of whole numbers before DequantizeLinear."""
         data, ids = node.inputs
@@ -274,6 +282,7 @@ _READERS: dict[str, Callable[[_Reader, OnnxNode], Product | None]] = {
     "MatMulInteger": _Reader.by_tensor_in_parts,
     "MatMul": _Reader.plain,
     "FusedMatMul": _Reader.plain,
+    "Gemm": _Reader.with_bias,
     "Gather": _Reader.looked_up,
 }
 
@@ -285,7 +294,7 @@ def _padded(names: Sequence[str], n: int) -> list[str]:
 
 def _stem(name: str) -> str:
     """The name of the weights, without what it says of how they are stored."""
-    name = re.sub(rf"({QUANTISED}|_Q\d+)$", "", name)
+    name = re.sub(rf"({QUANTISED}|_Q\d+|\.blocks)$", "", name)
     return name[: name.index(".weight") + len(".weight")] if ".weight" in name else name
 
 

@@ -60,7 +60,7 @@ def check(job: Mapping[str, Any]) -> dict[str, Any]:
     compared = []
     for part in (tokens[: min(_N_BATCH, len(tokens) - 1)], tokens[-1:]):
         seen = session.run(part)
-        compared += [_compared(each, seen[each.x][0], seen[each.y][0]) for each in chosen]
+        compared += [_compared(each, seen[each.x], seen[each.y]) for each in chosen]
     return _judge(compared).to_json()
 
 
@@ -123,7 +123,9 @@ def _varint(value: int) -> bytes:
 
 
 def _compared(product: Product, x: "NDArray[Any]", y: "Floats") -> Compared:
+    """`x` and `y` are [1, tokens, ...] or [tokens, ...]."""
     stored = product.weights
+    x, y = x.ravel() if product.looks_up else x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
     name = f"{stored.name} ({product.operator}, {stored.kind}, {len(x)} token{'s'[: len(x) > 1]})"
     if product.looks_up:
         off, of_row, is_right = _off(stored.rows(x).T, y.T)
