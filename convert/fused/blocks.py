@@ -9,7 +9,7 @@ wide as the blocks. (ONNX Runtime's ContribOperators.md.)
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ... import Error
 
@@ -77,8 +77,8 @@ def k_quant(rows: "Floats", *, size: int, bits: int = 4, importance: "Floats | N
         weighting = own_size(blocks) if importance is None else padded(importance[None], size)
         scales, zeros = searched(blocks, weighting, bits)
         inverse = np.divide(1, scales, out=np.zeros_like(scales), where=scales != 0)
-        codes = np.rint(blocks * inverse[..., None]) + zeros[..., None]
-        codes = np.clip(codes, 0, 2**bits - 1).astype(np.uint8)
+        wanted = np.rint(blocks * inverse[..., None]) + zeros[..., None]
+        codes = np.clip(wanted, 0, 2**bits - 1).astype(np.uint8)
         packed.append((pack(codes, bits), scales, pack(zeros.astype(np.uint8), bits)))
     data, all_scales, zero_points = (np.concatenate(each) for each in zip(*packed, strict=True))
     return Packed(data=data, scales=all_scales, zero_points=zero_points)
@@ -117,18 +117,20 @@ def own_size(blocks: "Floats") -> "Floats":
 
     largest = np.abs(blocks).max(axis=2, keepdims=True)
     unit = np.abs(blocks) / np.where(largest > _TINY, largest, 1)
-    return np.sqrt(np.square(unit).mean(axis=2, keepdims=True)) + unit
+    sizes: Floats = np.sqrt(np.square(unit).mean(axis=2, keepdims=True)) + unit
+    return sizes
 
 
 def dequantised(packed: Packed, *, bits: int, n_columns: int) -> "Floats":
     """What the operators compute with: float32 [rows, n_columns]."""
     import numpy as np
 
-    zeros = np.float32(2 ** (bits - 1))
+    zeros: Any = np.float32(2 ** (bits - 1))
     if packed.zero_points is not None:
         zeros = unpacked(packed.zero_points, bits)[:, : packed.scales.shape[1], None].astype(np.float32)
     values = (unpacked(packed.data, bits).astype(np.float32) - zeros) * packed.scales[..., None]
-    return values.reshape(len(values), -1)[:, :n_columns]
+    rows: Floats = values.reshape(len(values), -1)[:, :n_columns]
+    return rows
 
 
 def pack(codes: "Bytes", bits: int) -> "Bytes":
@@ -139,7 +141,9 @@ def pack(codes: "Bytes", bits: int) -> "Bytes":
         return codes
     if codes.shape[-1] % 2:
         codes = np.concatenate([codes, np.zeros_like(codes[..., :1])], axis=-1)
-    return codes[..., ::2] | codes[..., 1::2] << 4
+    both: Any = codes[..., ::2] | codes[..., 1::2] << 4
+    packed: Bytes = both
+    return packed
 
 
 def unpacked(data: "Bytes", bits: int) -> "Bytes":
