@@ -396,3 +396,21 @@ def test_run_json_holds_what_was_asked(report: Report, out: Path) -> None:
     values = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert values["formats"] == list(FORMATS)
     assert request_of(RunFolder(out)).formats == FORMATS
+
+
+@pytest.mark.slow
+def test_a_smoothed_format_says_what_it_bought_and_is_made_once(tmp_path: Path, pocket_folder: Path) -> None:
+    names = ("onnx-fp32", "onnx-int8-dynamic", "onnx-int8-dynamic-smooth")
+    asked = request(pocket_folder, tmp_path / "run", formats=names)
+    job = pipeline.Run(request=asked, listen=Log())
+    job.convert()
+    job.verify()
+    made = {artifact.format: artifact for artifact in job.artifacts()}
+    assert set(made) == set(names)
+    smoothed = made["onnx-int8-dynamic-smooth"]
+    assert smoothed.notes[0].startswith("smoothed: strength 0.") and "instead of" in smoothed.notes[0]
+    assert smoothed.checks["weights"].startswith("passed") and smoothed.checks["kernels"].startswith("passed")
+    assert smoothed.sha256 != made["onnx-int8-dynamic"].sha256
+    again = Log()
+    pipeline.Run(request=asked, listen=again).convert()
+    assert not any(step == "convert" for step, _ in again.steps)
