@@ -206,7 +206,7 @@ def test_nothing_stays_nothing(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
 def test_what_is_no_number_is_refused(method: str, value: float) -> None:
     rows = draw(4, 100)
     rows[2, 70] = value

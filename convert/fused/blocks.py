@@ -24,6 +24,7 @@ SIZES = (16, 32, 64, 128, 256)  # what MatMulNBits takes
 _PIECE_WEIGHTS = 2**16  # at once, so that what is made on the way stays in a processor's cache
 #: scales tried: range / (levels + step), the steps of llama.cpp's search (ggml-quants.c, make_qkx2_quants)
 _STEPS = tuple(step / 10 for step in range(-10, 10))
+_HUGE = 2.0**126
 _TINY = 2.0**-100  # a block of smaller weights is nothing: the inverse of its scale would be infinite
 
 
@@ -163,11 +164,15 @@ def padded(rows: "Floats", size: int) -> "Floats":
 
 
 def _pieces(rows: "Floats", size: int) -> Iterator["Floats"]:
-    import numpy as np
-
     step = max(1, _PIECE_WEIGHTS // rows.shape[1])
     for start in range(0, len(rows), step):
-        piece = rows[start : start + step]
-        if not np.isfinite(piece).all():
-            raise Error("a weight is infinite or no number", hint="the checkpoint may be damaged: download it again")
-        yield padded(piece, size)
+        yield padded(finite(rows[start : start + step]), size)
+
+
+def finite(rows: "Floats") -> "Floats":
+    """The rows, or `Error` where one holds what is no number or so large that a range over it would be none."""
+    import numpy as np
+
+    if not np.abs(rows).max(initial=0) < _HUGE:  # so a NaN is refused too
+        raise Error("a weight is infinite or no number", hint="the checkpoint may be damaged: download it again")
+    return rows

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ... import Error
-from .blocks import Packed, pack, padded, searched
+from .blocks import Packed, finite, pack, padded, searched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,9 +81,7 @@ def gptq(rows: "Floats", known: Feedback, *, size: int, bits: int = 4) -> Packed
     """
     import numpy as np
 
-    if not np.isfinite(rows).all():
-        raise Error("a weight is infinite or no number", hint="the checkpoint may be damaged: download it again")
-    scales, zeros = searched(padded(rows, size), padded(known.importance[None], size), bits)
+    scales, zeros = searched(padded(finite(rows), size), padded(known.importance[None], size), bits)
     codes = _rounded(rows, known, scales=scales.T.copy(), zeros=zeros.T.copy(), size=size, bits=bits)
     data = pack(codes.reshape(*scales.shape, size), bits)
     return Packed(data=data, scales=scales, zero_points=pack(zeros.astype(np.uint8), bits))
