@@ -36,12 +36,6 @@ class Packed:
     scales: "Floats"  # [rows, n_blocks]
     zero_points: "Bytes | None" = None  # [rows, ceil(n_blocks * bits / 8)], packed as the codes are
 
-    @property
-    def n_bytes(self) -> int:
-        """What these rows take in a file."""
-        zero_points = 0 if self.zero_points is None else self.zero_points.nbytes
-        return self.data.nbytes + self.scales.nbytes + zero_points
-
 
 def nearest(rows: "Floats", *, size: int, bits: int) -> Packed:
     """Round to nearest, symmetric: the weight that is farthest from zero takes the lowest code.
