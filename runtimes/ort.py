@@ -150,20 +150,28 @@ class _SharedCache:
         self._results = [*(name.replace(PAST, _PRESENT) for name in sizes), "logits"]
         here = native.OrtDevice(native.OrtDevice.cpu(), native.OrtDevice.default_memory(), 0)
         self._devices = [here] * len(self._results)
+        self._run_options = ort.RunOptions()
+        self._one_row = self._fetches(1)
 
     def run(self, inputs: Mapping[str, Any], kept: int) -> "Logits":
-        """Logits [kept, n_vocab]; keys and values are written to the buffers."""
+        """Logits [kept, n_vocab], one row the same memory each time; keys and values are written to the buffers."""
+        import onnxruntime as ort
+
+        logits, fetches = self._one_row[:2] if kept == 1 else self._fetches(kept)[:2]
+        given = [ort.OrtValue.ortvalue_from_numpy(value) for value in inputs.values()]  # over numpy's own memory
+        names, feeds = [*inputs, *self._past], _vector([*given, *self._buffers])
+        self._session.run_with_ortvaluevector(self._run_options, names, feeds, self._results, fetches, self._devices)
+        rows: Logits = logits[0]
+        return rows
+
+    def _fetches(self, kept: int) -> tuple[Any, Any, Any]:
+        """Room for logits [1, kept, n_vocab], the values that a run is to write to, and what holds that room."""
         import numpy as np
         import onnxruntime as ort
 
         logits = np.empty((1, kept, self._n_vocab), np.float32)
-        given = [ort.OrtValue.ortvalue_from_numpy(value) for value in inputs.values()]  # over numpy's own memory
-        wanted = [*self._buffers, ort.OrtValue.ortvalue_from_numpy(logits)]
-        names = [*inputs, *self._past]
-        feeds, fetches = _vector([*given, *self._buffers]), _vector(wanted)
-        self._session.run_with_ortvaluevector(ort.RunOptions(), names, feeds, self._results, fetches, self._devices)
-        rows: Logits = logits[0]
-        return rows
+        held = ort.OrtValue.ortvalue_from_numpy(logits)
+        return logits, _vector([*self._buffers, held]), held
 
     def cut(self, n_tokens: int) -> None:
         """Nothing: what lies behind is written over."""
