@@ -75,7 +75,7 @@ def _fused_parts(model: Model, fmt: Format) -> Iterator[int]:
 
 
 def _positions(model: Model) -> int:
-    """Elements of the caches of cosines and sines; Gemma 3 has two pairs of them, and longrope two, one behind the other."""
+    """Elements of the caches of cosines and sines: Gemma 3 has two pairs, and longrope two, one behind the other."""
     sizes = model.sizes
     rows = n_positions(sizes) * (2 if sizes.local_rope_theta else 1)
     if sizes.rope_scaling["rope_type"] == "longrope":

@@ -199,7 +199,7 @@ def test_a_disk_without_room_for_the_copy(made: Path, tmp_path: Path, monkeypatc
     checkpoint = open_folder(made / "llama-packed")
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(plain_copy.shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(Error, match=r"take 0\.0 GB, 0\.0 GB are free"), plain_copy.lent(checkpoint, tmp_path / "x"):
+    with pytest.raises(Error, match=r"takes 0\.0 GB, 0\.0 GB are free"), plain_copy.lent(checkpoint, tmp_path / "x"):
         pass
     assert not (tmp_path / "x").exists()
     with plain_copy.lent(open_folder(made / "llama-plain"), tmp_path / "x") as same:
