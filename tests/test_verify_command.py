@@ -118,6 +118,22 @@ def test_a_damaged_onnx_graph(copy: Path) -> None:
     assert result.exit_code == 1 and "✗ logits" in result.stdout
 
 
+def test_tampered_data_beside_a_graph(copy: Path) -> None:
+    """One bit of one weight, which no divergence shows; then the end of the file missing."""
+    file = copy / "artifacts" / "model-onnx-fp32" / "model.onnx.data"
+    with file.open("r+b") as stream:
+        byte = stream.read(1)[0]
+        stream.seek(0)
+        stream.write(bytes([byte ^ 1]))
+    result = call("verify", file.parent)
+    assert result.exit_code == 1 and "✗ file" in result.stdout and "✓ logits" in result.stdout, result.stdout
+    with file.open("r+b") as stream:
+        stream.truncate(file.stat().st_size // 2)
+    result = call("verify", file.parent)
+    assert result.exit_code == 1 and "✗ file" in result.stdout and "✗ logits" in result.stdout
+    assert "Traceback" not in result.output and "out of bounds" in " ".join(result.stdout.split())
+
+
 def test_a_gguf_outside_a_run(run: Path, pocket_folder: Path, tmp_path: Path) -> None:
     file = Path(shutil.copy(run / "artifacts" / "model-F16.gguf", tmp_path / "mine.gguf"))
     refused = call("verify", file)
