@@ -67,11 +67,22 @@ def _with_products(job: dict[str, Any], computed: Callable[[Any, Any, Any], Any]
     return onnx_products.check(job)
 
 
-def rows_left_out(job: dict[str, Any]) -> Any:
-    """Kernels that leave the last eight rows of each product at zero."""
+def rows_left_out_of_several(job: dict[str, Any]) -> Any:
+    """Kernels for several tokens that leave the last eight rows of each product at zero."""
+    return _with_products(job, lambda product, x, y: y * (np.arange(y.shape[1]) < y.shape[1] - 8) if len(x) > 1 else y)
+
+
+def rows_left_out_of_one(job: dict[str, Any]) -> Any:
+    """The same of kernels for one token."""
+    return _with_products(job, lambda product, x, y: y * (np.arange(y.shape[1]) < y.shape[1] - 8) if len(x) == 1 else y)
+
+
+def one_row_off(job: dict[str, Any]) -> Any:
+    """A kernel that is off in one row of the head by a tenth, and by less than a hundredth over all of its rows."""
 
     def computed(product: Any, x: Any, y: Any) -> Any:
-        y[:, -8:] = 0
+        if product.weights.name.startswith("token_embd"):
+            y[:, 7] *= 1.1
         return y
 
     return _with_products(job, computed)

@@ -65,7 +65,10 @@ def test_values_are_those_of_the_onnx_package(tmp_path: Path) -> None:
     ],
 )
 def test_data_that_is_not_all_there(tmp_path: Path, entries: dict[str, object], said: str) -> None:
-    file = graph(tmp_path)
-    onnx_damage.edit(tmp_path, onnx_damage.point("beside", **entries))
+    folder = tmp_path / "m"
+    folder.mkdir()
+    file = graph(folder)
+    (tmp_path / "x.data").write_bytes((folder / "x.data").read_bytes())
+    onnx_damage.edit(folder, onnx_damage.point("beside", **entries))
     with pytest.raises(Error, match=said):
         values(file)["beside"]

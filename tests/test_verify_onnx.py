@@ -131,9 +131,9 @@ def other_norm(model: onnx.ModelProto) -> None:
     norm.CopyFrom(onnx.numpy_helper.from_array(values, norm.name))
 
 
-def head_of_its_own(model: onnx.ModelProto) -> None:
-    """The head reads the rows of the embedding from the third on."""
-    onnx_damage.point("token_embd.weight.blocks", offset=2 * small_checkpoint.HIDDEN)(model)
+def elsewhere(form: str, model: onnx.ModelProto) -> None:
+    """The look-up in the embedding, or the head, reads its rows from the third on; the other one is right."""
+    onnx_damage.point(f"token_embd.weight.{form}", offset=2 * small_checkpoint.HIDDEN)(model)
 
 
 def without_a_layer(model: onnx.ModelProto) -> None:
@@ -146,7 +146,8 @@ def without_a_layer(model: onnx.ModelProto) -> None:
     ("change", "said"),
     [
         (other_norm, "blk.1.ffn_norm.weight holds other numbers"),
-        (head_of_its_own, "token_embd.weight (int8 in blocks of 32) is"),
+        (partial(elsewhere, "blocks"), "token_embd.weight (int8 in blocks of 32) is"),
+        (partial(elsewhere, "rows"), "token_embd.weight (int8 in blocks of 32) is"),
         (without_a_layer, "blk.1.ffn_down.weight is no product of the graph"),
     ],
 )
@@ -173,7 +174,7 @@ def test_without_a_float_graph_one_of_another_maker_is_not_checked(
 # -- kernels
 
 
-@pytest.mark.parametrize("wrong", ["rows_left_out", "sums_cut_off"])
+@pytest.mark.parametrize("wrong", ["rows_left_out_of_several", "rows_left_out_of_one", "one_row_off", "sums_cut_off"])
 def test_wrong_kernels_are_seen(checkpoint: Path, tmp_path: Path, made: dict[str, Path], wrong: str) -> None:
     found = kernels(made["onnx-w8a8"], entry=f"onnx_damage:{wrong}")
     assert found["verdict"] == FAILED and "off numpy's product" in found["said"], found

@@ -136,8 +136,8 @@ def _compared(product: Product, x: "NDArray[Any]", y: "Floats") -> Compared:
     right = [rounded(x, way) @ weights.T for way in _ways(product.rounding)]
     off, of_row, is_right = min(_off(each, y) for each in right)
     if not is_right and product.rounding.way == "blocks":
-        others, _, _ = _off(right[-1], rounded(x, Rounding(way="token")) @ weights.T)
-        is_right = off <= _ALLOWED_OF_OTHERS * others
+        matrix, row, _ = _off(right[-1], rounded(x, Rounding(way="token")) @ weights.T)
+        is_right = off <= _ALLOWED_OF_OTHERS * matrix and of_row <= _ALLOWED_OF_OTHERS * row
     return Compared(name=name, kind=stored.kind, of_matrix=off, of_row=of_row, is_right=is_right)
 
 
