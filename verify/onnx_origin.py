@@ -10,7 +10,8 @@ from ..convert.architectures.geometry import geometry
 from ..convert.architectures.layout import Piece, PlannedTensor, plan
 from ..convert.checkpoint import Checkpoint
 from ..convert.weights import read_rows
-from .onnx_matrices import Stored, products
+from .onnx_matrices import products
+from .onnx_stored import Stored
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..convert.rescale import Factors, Site, fold, sites
-from .onnx_matrices import Stored
 from .onnx_origin import Origin
+from .onnx_stored import Stored
 
 if TYPE_CHECKING:
     import numpy as np

@@ -25,8 +25,9 @@ from ..convert.onnx_header import read_header
 from ..convert.onnx_values import OnnxValues
 from . import onnx_smoothing
 from .finding import FAILED, NOT_CHECKED, PASSED, Finding
-from .onnx_matrices import MODEL_FILE, WHOLE, Stored, products
+from .onnx_matrices import MODEL_FILE, products
 from .onnx_origin import UNCHANGED, Blocks, Origin, of_graph
+from .onnx_stored import WHOLE, Stored
 
 if TYPE_CHECKING:
     import numpy as np
