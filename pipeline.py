@@ -16,7 +16,7 @@ from edgequant.convert.architectures.keys import check_config, check_quantisatio
 from edgequant.convert.artifact import Artifact, files_of, read_manifest, write_manifest
 from edgequant.convert.checkpoint import Checkpoint, QuantisedSource
 from edgequant.convert.formats import FORMATS, Format, find
-from edgequant.convert.makers import check, with_sources
+from edgequant.convert.makers import with_sources
 from edgequant.convert.peer_converter import entrusted, find_script
 from edgequant.convert.source import open_source
 from edgequant.profiles import host
@@ -164,7 +164,13 @@ class Run:
         return self._plan(self.formats)
 
     def _plan(self, formats: Sequence[Format]) -> planning.Plan:
-        return planning.plan(self.checkpoint, formats, self.request.device, context=self.context)
+        return planning.plan(
+            self.checkpoint,
+            formats,
+            self.request.device,
+            context=self.context,
+            block_size=self.request.onnx.block_size,
+        )
 
     def check_disk(self) -> None:
         """Raise `Error` where the disk cannot hold what is still to be made, and one shard more while it is cut."""
@@ -222,24 +228,19 @@ class Run:
     def _convert(self, fmt: Format) -> Artifact:
         hear = self._hear("convert", fmt.name)
         if fmt.smoothed and not self._existing(fmt):
-            return self._convert_smoothed(fmt, hear)
+            return smoothing.convert(self._search(fmt), self._workshop, progress=hear)
         return conversion.convert(self.checkpoint, fmt, self._workshop, progress=hear)
 
-    def _convert_smoothed(self, fmt: Format, hear: child.Progress) -> Artifact:
-        """Make the format of a checkpoint whose activations were evened out; a note says what that bought."""
-        check(self.checkpoint, fmt)
-        search = smoothing.Search(
+    def _search(self, fmt: Format) -> smoothing.Search:
+        """What the strength of smoothing is searched with; the best unquantised artifact so far is the reference."""
+        return smoothing.Search(
             checkpoint=self.checkpoint,
             fmt=fmt,
             options=self.request.onnx,
             scratch=self.folder.scratch / "smoothing",
             threads=self.threads,
+            reference=next((a for a in self.references() if Path(a.path).exists()), None),
         )
-        with smoothing.lent(search, progress=hear) as (copy, found):
-            made = conversion.convert(copy, fmt, self._workshop, progress=hear)
-        artifact = replace(made, notes=(*made.notes, found.note))
-        write_manifest(artifact)
-        return artifact
 
     def _convert_instead(self, *, reason: str) -> None:
         """BF16 where F16 cannot hold the weights: what is made from F16 elsewhere is made from it."""
@@ -271,8 +272,11 @@ class Run:
 
     def artifacts(self) -> list[Artifact]:
         """What is there to be measured: artifacts whose files exist, and the quantised file that they came from."""
-        order = list(FORMATS)
-        found = [self._existing(fmt) for fmt in FORMATS.values()]
+        order, asked = list(FORMATS), self._asked
+        found = [
+            self._existing(fmt) if fmt in asked else conversion.kept(self.checkpoint, fmt, self._workshop)
+            for fmt in FORMATS.values()
+        ]
         made = sorted((a for a in found if a), key=lambda a: order.index(a.format))
         return [*made, *([self._with_findings_kept(self._source_artifact)] if self._source_artifact else [])]
 

@@ -35,6 +35,7 @@ from .inspection import Contents, inspect_gguf, inspect_onnx
 from .onnx_options import OnnxOptions
 
 _BF16 = FORMATS["BF16"]
+OWN_GRAPH = "our own graph of fused operators"
 STANDS_IN = "stands in for F16: "  # begins a note; the reason follows
 #: a child that hangs must not hang the run; a board that takes a second for half a megabyte must end in its time
 _DEADLINE_SECONDS = 3600.0
@@ -88,11 +89,16 @@ def _described(whole: Path) -> list[Path]:
 
 
 def existing(checkpoint: Checkpoint, fmt: Format, workshop: Workshop) -> Artifact | None:
-    """The artifact in the workshop, if it was made from these weights by these versions, is whole, and as asked."""
+    """The artifact in the workshop, if it is there as asked."""
+    artifact = kept(checkpoint, fmt, workshop)
+    return artifact if artifact and dict(artifact.options) == workshop.onnx.heeded(fmt) else None
+
+
+def kept(checkpoint: Checkpoint, fmt: Format, workshop: Workshop) -> Artifact | None:
+    """The same under whatever options: made from these weights by these versions, whole, and cut as asked."""
     artifact = recorded(checkpoint, fmt, workshop.folder)
-    if artifact is None or not is_whole(artifact) or dict(artifact.options) != workshop.onnx.heeded(fmt):
-        return None
-    return artifact if _is_cut(artifact, workshop.split_max_bytes) else None
+    whole = artifact and is_whole(artifact) and _is_cut(artifact, workshop.split_max_bytes)
+    return artifact if whole else None
 
 
 def _is_cut(artifact: Artifact, split_max_bytes: int) -> bool:
@@ -119,19 +125,24 @@ def source_in(checkpoint: Checkpoint, fmt: Format, folder: Path) -> Format | Non
 
 
 def convert(
-    checkpoint: Checkpoint, fmt: Format, workshop: Workshop, *, progress: child.Progress | None = None
+    checkpoint: Checkpoint,
+    fmt: Format,
+    workshop: Workshop,
+    *,
+    progress: child.Progress | None = None,
+    note: str = "",
 ) -> Artifact:
     """Make one artifact from the checkpoint, or from its source format, which must be in the folder already.
 
-    An artifact that is there and still fits is returned as it is. Raises `Failed` where the conversion fails; then
-    nothing is left behind.
+    An artifact that is there and still fits is returned as it is; one that is made keeps the note. Raises `Failed`
+    where the conversion fails; then nothing is left behind.
     """
     folder = workshop.folder
     found = existing(checkpoint, fmt, workshop)
     if found:
         return found
     makers.check(checkpoint, fmt)
-    kept = f"{STANDS_IN}{stand_in(checkpoint, folder)}" if fmt is _BF16 and stand_in(checkpoint, folder) else ""
+    why = stand_in(checkpoint, folder) if fmt is _BF16 else ""
     target, maker = artifact_path(checkpoint, fmt, folder), makers.maker_of(checkpoint, fmt)
     job = _job(checkpoint, fmt, workshop)
     _clear(target)
@@ -143,12 +154,18 @@ def convert(
         _remove(gguf_split.shards_of(target))
         raise Failed(outcome)
     path = Path((outcome.value or {}).get("path", target))
-    if fmt.container == "onnx":
-        _copy_companions(checkpoint, path)
-    elif path != target:
+    if fmt.container == "gguf" and path != target:
         target.unlink(missing_ok=True)
-    artifact = _artifact(checkpoint, fmt, workshop, path=path, outcome=outcome)
-    artifact = replace(artifact, notes=(*([kept] if kept else []), *artifact.notes))
+    try:
+        if fmt.container == "onnx":
+            _copy_companions(checkpoint, path)
+        artifact = _artifact(checkpoint, fmt, workshop, path=path, outcome=outcome)
+    except (Error, OSError) as error:  # a full disk, a child that was killed while it read the file
+        _delete(path)
+        raise error if isinstance(error, Error) else Error(f"cannot write {path}: {error.strerror}") from error
+    artifact = replace(
+        artifact, notes=tuple(text for text in (why and f"{STANDS_IN}{why}", note, *artifact.notes) if text)
+    )
     write_manifest(artifact)
     return artifact
 
@@ -189,7 +206,10 @@ def _artifact(
 
 def remove_files(artifact: Artifact) -> None:
     """Delete an artifact's files; its manifest stays, because measurements refer to it."""
-    path = Path(artifact.path)
+    _delete(Path(artifact.path))
+
+
+def _delete(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -312,14 +332,13 @@ def _notes(checkpoint: Checkpoint, fmt: Format, folder: Path) -> tuple[str, ...]
 
 
 def _onnx_notes(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Which way it was made where that is not ours, and what our graph cannot hold of the context."""
+    """Which way it was made, and what our graph cannot hold of the context."""
     if why := obstacle(checkpoint):
         return (f"exported by Optimum: {why}",)
     model = geometry(checkpoint)
     held, trained = positions.n_positions(model), model.trained_context
-    return (
-        (f"shorter context: {held:,} of {trained:,} tokens are in its tables of positions",) if held < trained else ()
-    )
+    short = f"shorter context: {held:,} of {trained:,} tokens are in its tables of positions"
+    return (OWN_GRAPH, *([short] if held < trained else []))
 
 
 def _shorter_context(checkpoint: Checkpoint) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import Error
+from .calibration.windows import TEXT_FILE
 from .formats import Format
 
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 16, 256  # powers of two that MatMulNBits and GatherBlockQuantized both take
@@ -19,6 +20,7 @@ class OnnxOptions:
     `per_channel` gives every output channel of an int8 matrix a scale, else there is one a matrix. `reduce_range`
     keeps int8 weights within 7 bits, for x86 without VNNI, whose products of pairs overflow 16 bits. `plain_head` gives
     formats that round activations a head as their layers have, for processors that unpack blocks for each product.
+    `calibration_digest` is the text's, once it is known: a run stays what it was where the file has gone since.
     """
 
     block_size: int = 32
@@ -26,6 +28,7 @@ class OnnxOptions:
     calibration: Path | None = None
     reduce_range: bool = False
     plain_head: bool = False
+    calibration_digest: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no operator takes."""
@@ -36,21 +39,18 @@ class OnnxOptions:
     def job(self) -> dict[str, Any]:
         """The options as plain JSON values, for a child."""
         calibration = str(self.calibration.resolve()) if self.calibration else ""
-        return {**vars(self), "calibration": calibration}
+        return {**vars(self), "calibration": calibration, "calibration_digest": self._digest()}
 
     def heeded(self, fmt: Format) -> dict[str, Any]:
         """What an artifact of this format depends on, as its manifest keeps it."""
-        return {name: self._value(name) for name in fmt.options}
+        return {name: self._digest() if name == "calibration" else getattr(self, name) for name in fmt.options}
 
-    def _value(self, name: str) -> Any:
-        if name != "calibration":
-            return getattr(self, name)
-        if self.calibration is None:
-            return "built-in"
+    def _digest(self) -> str:
+        file = self.calibration or TEXT_FILE
         try:
-            return hashlib.sha256(self.calibration.read_bytes()).hexdigest()[:16]
+            return self.calibration_digest or hashlib.sha256(file.read_bytes()).hexdigest()[:16]
         except OSError as error:
-            raise Error(f"cannot read {self.calibration}: {error.strerror}") from None
+            raise Error(f"cannot read {file}: {error.strerror}") from None
 
 
 def from_job(values: Mapping[str, Any]) -> OnnxOptions:

@@ -20,6 +20,7 @@ class Model:
     vocabulary_bytes: int = 0  # of a GGUF's keys
     companion_bytes: int = 0  # of the tokenizer's files in an ONNX folder
     fused: bool = False  # whether its ONNX graphs are our own, and not Optimum's
+    block_size: int = 32  # weights that share a scale in ONNX formats
 
     @property
     def tied(self) -> bool:

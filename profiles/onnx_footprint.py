@@ -1,6 +1,6 @@
 """Predicted bytes of ONNX artifacts and of what runs them: our own fused graph's, and those that Optimum exports.
 
-Tensor data is exact for the usual block size; what is resident was fitted to SmolLM2-135M (onnxruntime 1.31.1).
+Tensor data is exact; what is resident was fitted to SmolLM2-135M (onnxruntime 1.31.1).
 """
 
 from collections.abc import Iterator
@@ -8,13 +8,11 @@ from math import prod
 
 from ..convert.formats import Format
 from ..convert.fused.positions import n_positions
-from ..convert.onnx_options import OnnxOptions
 from .model import Model
 
 #: bits of a weight where a block of them shares a float32 scale; other formats have int8 and a scale a channel
 _BLOCK_BITS = {"onnx-int8": 8, "onnx-int4": 4, "onnx-int4-gptq": 4, "onnx-int4-rtn": 4}
 _SHARED_BITS = 8  # of embedding and head in all of our quantised graphs
-_BLOCK = OnnxOptions().block_size
 _FUSED_GRAPH_BYTES = (4_000, 3_900)  # of model.onnx: fixed, and for each layer (seen)
 _EXPORTED_GRAPH_BYTES = {32: (10_000, 41_000), 8: (20_000, 68_000)}  # of Optimum's, for float32 and quantised (seen)
 #: of Optimum's graphs, resident once loaded, against the file (seen)
@@ -42,7 +40,7 @@ def resident_bytes(model: Model, fmt: Format) -> int:
     if not model.fused:
         return int(_EXPORTED_COPIES[_bits(fmt)] * file_bytes(model, fmt))
     # a tied embedding is looked up in the file, and multiplied with in a packed copy
-    again = _matrix_bytes(dict(model.tensors)[_EMBEDDING], fmt, shared=True) if model.tied else 0
+    again = _matrix_bytes(model, dict(model.tensors)[_EMBEDDING], fmt, shared=True) if model.tied else 0
     return file_bytes(model, fmt) + again + _LOADED_BYTES
 
 
@@ -58,7 +56,7 @@ def decode_bytes(model: Model, fmt: Format) -> int:
     whole = tensor_bytes(model, fmt)
     if not model.fused:
         return whole - embedding * _bits(fmt) // 8
-    return whole if model.tied else whole - _matrix_bytes(dict(model.tensors)[_EMBEDDING], fmt, shared=True)
+    return whole if model.tied else whole - _matrix_bytes(model, dict(model.tensors)[_EMBEDDING], fmt, shared=True)
 
 
 def _bits(fmt: Format) -> int:
@@ -69,7 +67,7 @@ def _fused_parts(model: Model, fmt: Format) -> Iterator[int]:
     """Bytes of each tensor."""
     for name, shape in model.tensors:
         if len(shape) > 1:
-            yield _matrix_bytes(shape, fmt, shared=name in (_EMBEDDING, _HEAD))
+            yield _matrix_bytes(model, shape, fmt, shared=name in (_EMBEDDING, _HEAD))
         elif not name.startswith("rope_"):
             yield 4 * prod(shape)
 
@@ -83,16 +81,16 @@ def _positions(model: Model) -> int:
     return rows * sizes.rotary_dim  # a cosine and a sine for each pair
 
 
-def _matrix_bytes(shape: tuple[int, ...], fmt: Format, *, shared: bool) -> int:
+def _matrix_bytes(model: Model, shape: tuple[int, ...], fmt: Format, *, shared: bool) -> int:
     rows, columns = prod(shape[:-1]), shape[-1]
     if fmt.nominal_bits == 32:
         return 4 * rows * columns
     bits = _BLOCK_BITS.get(fmt.name, _SHARED_BITS if shared else 0)
     if not bits:
         return rows * columns + 4 * rows
-    bits, n_blocks = (_SHARED_BITS if shared else bits), -(-columns // _BLOCK)
+    bits, n_blocks = (_SHARED_BITS if shared else bits), -(-columns // model.block_size)
     zero_points = -(-n_blocks // 2) if bits < 8 else 0
-    return rows * (n_blocks * (_BLOCK * bits // 8 + 4) + zero_points)
+    return rows * (n_blocks * (model.block_size * bits // 8 + 4) + zero_points)
 
 
 def _exported_bytes(model: Model, fmt: Format) -> int:
@@ -110,5 +108,5 @@ def _exported_bytes(model: Model, fmt: Format) -> int:
     if fmt.nominal_bits == 32:
         return 4 * (vectors + embedding + sum(map(prod, matrices)))
     if fmt.name in _BLOCK_BITS:
-        return 4 * (vectors + embedding) + sum(_matrix_bytes(shape, fmt, shared=False) for shape in matrices)
+        return 4 * (vectors + embedding) + sum(_matrix_bytes(model, shape, fmt, shared=False) for shape in matrices)
     return 4 * vectors + embedding + sum(prod(shape) + _SCALE_BYTES * shape[0] for shape in matrices)

@@ -12,11 +12,11 @@ from ..convert import conversion, ladder, makers
 from ..convert.architectures.geometry import geometry
 from ..convert.architectures.keys import check_config
 from ..convert.checkpoint import Checkpoint
-from ..convert.formats import Format
+from ..convert.formats import FORMATS, Format
 from ..convert.fused.expressible import obstacle
 from ..convert.vocabulary.from_checkpoint import read_vocabulary
 from ..convert.vocabulary.from_gguf import Vocabulary
-from . import footprint, kernels
+from . import footprint, kernels, onnx_footprint
 from .device import Device
 from .model import Model
 
@@ -29,6 +29,7 @@ _CONVERTER_BYTES = 200 << 20  # Python with numpy and gguf, and blocks of rows
 _EXPORTER_BYTES = 480 << 20  # torch, transformers and optimum, imported (seen)
 _EXPORT_COPIES = 3.8  # peak against the graph: SmolLM2 2.9 GB (seen)
 _EXPORT_COPIES_EXTERNAL = 2.1  # the same for weights in a file of their own: a 1.5B model 15.4 GB (seen)
+_SMOOTHING_COPIES = 3  # in float32, side by side: the rescaled checkpoint, the reference, and room for a trial
 _ONNX_QUANTISE_COPIES = 3.3  # peak against the float32 graph: SmolLM2 2.1 GB (seen)
 
 
@@ -81,14 +82,17 @@ class Plan:
             )
 
 
-def plan(checkpoint: Checkpoint, formats: Sequence[Format], device: Device, *, context: int) -> Plan:
+def plan(
+    checkpoint: Checkpoint, formats: Sequence[Format], device: Device, *, context: int, block_size: int = 32
+) -> Plan:
     """Predict every format on the device at a context of so many tokens; reads headers and the tokenizer only.
 
     Raises `Error` for a checkpoint that cannot be converted: its architecture, its tensors or its tokenizer.
     """
     if checkpoint.converter:
         return _estimate(checkpoint, formats, device, context=context)
-    model = describe(checkpoint, with_vocabulary=any(fmt.container == "gguf" for fmt in formats))
+    described = describe(checkpoint, with_vocabulary=any(fmt.container == "gguf" for fmt in formats))
+    model = replace(described, block_size=block_size)
     made = makers.with_sources(checkpoint, formats)
     return Plan(
         checkpoint=checkpoint.name,
@@ -206,12 +210,15 @@ def _disk_bytes(model: Model, made: Sequence[Format]) -> int:
     sizes = {fmt.name: footprint.file_bytes(model, fmt) for fmt in made}
     exported = 0 if model.fused else sizes.get("onnx-fp32", 0)
     gathering = exported if exported > _ONE_PROTOBUF_BYTES else 0
+    smoothing = _SMOOTHING_COPIES * 4 * model.n_weights if any(fmt.smoothed for fmt in made) else 0
     reference = 2 * _REFERENCE_POSITIONS * model.sizes.vocabulary
-    return sum(sizes.values()) + max(gathering, reference) + _RESULTS_BYTES
+    return sum(sizes.values()) + max(gathering, reference, smoothing) + _RESULTS_BYTES
 
 
 def _conversion_bytes(model: Model, fmt: Format) -> int:
     """Peak memory of making one format from what it is made from."""
+    if fmt.smoothed and model.fused:
+        return _CONVERTER_BYTES + onnx_footprint.resident_bytes(model, FORMATS["onnx-fp32"])
     if fmt.container == "onnx" and model.fused:
         return _CONVERTER_BYTES + _whole_matrices(model, fmt)
     if fmt.container == "onnx":

@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import Error
+from ..convert.fused.graph import CONTEXT, KEPT, MODEL_FILE, SHARED_BUFFER
 from .session import Grown, Prompt, Session, Settings, Tree, generate_in_turn, grow_in_turn
 
 if TYPE_CHECKING:
     from .session import Logits
 
-MODEL_FILE = "model.onnx"
-#: metadata of a graph whose past and present may be one buffer (onnxruntime-genai's word)
-SHARED_BUFFER = "past_present_share_buffer"
-_KEPT = "logits_to_keep"  # transformers' word for how many last tokens logits are wanted of
-_CONTEXT = "context_length"  # how many tokens there will be: longrope's factors depend on it, as in llama.cpp
 PAST, _PRESENT = "past_key_values", "present"
 _ERRORS_ONLY = 3
 _FOLDER_OF_DATA = "session.model_external_initializers_file_folder_path"  # onnxruntime_session_options_config_keys.h
@@ -74,7 +70,7 @@ class OrtSession:
         """Append tokens; logits of the last `kept` at least, for not every graph can leave some out."""
         try:
             rows = self._cache.run(self._step_inputs(token_ids, len(self.tokens), kept), kept)
-        except Exception as error:  # as above
+        except Exception as error:  # onnxruntime raises a type of its own for each failure
             raise Error(f"onnxruntime cannot run the graph: {str(error).splitlines()[0]}") from None
         self.tokens.extend(token_ids)
         return rows
@@ -87,8 +83,8 @@ class OrtSession:
             "input_ids": np.array([token_ids], dtype=np.int64),
             "attention_mask": np.ones((1, past + n), dtype=np.int64),
             "position_ids": np.arange(past, past + n, dtype=np.int64)[None],
-            _KEPT: np.array([kept], dtype=np.int64),
-            _CONTEXT: np.array([self._n_context], dtype=np.int64),
+            KEPT: np.array([kept], dtype=np.int64),
+            CONTEXT: np.array([self._n_context], dtype=np.int64),
         }
         return {name: value for name, value in values.items() if name in self._inputs}
 
@@ -108,8 +104,7 @@ class OrtSession:
 
     def close(self) -> None:
         """See `Session.close`."""
-        self._cache.clear()
-        del self._session
+        del self._cache, self._session
 
 
 def load(file: Path, settings: Settings, *, model: bytes = b"") -> Any:
@@ -176,10 +171,6 @@ class _SharedCache:
     def cut(self, n_tokens: int) -> None:
         """Nothing: what lies behind is written over."""
 
-    def clear(self) -> None:
-        """Free the buffers."""
-        self._buffers.clear()
-
 
 def _vector(values: Sequence[Any]) -> Any:
     from onnxruntime.capi import onnxruntime_pybind11_state as native
@@ -227,7 +218,3 @@ class _GrowingCache:
             if n_tokens:
                 kept = np.ascontiguousarray(self._past[name].numpy()[:, :, :n_tokens])
             self._past[name] = ort.OrtValue.ortvalue_from_numpy(kept)
-
-    def clear(self) -> None:
-        """Free the values."""
-        self._past.clear()

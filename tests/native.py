@@ -206,7 +206,7 @@ def _onnx_differences(graph: dict[str, Any]) -> dict[str, float] | str:
         opened.rewind(len(tokens) // 3)
         rest = tokens[len(tokens) // 3 :]
         ways["steps"] = np.concatenate(
-            [ways["whole"][: len(tokens) // 3], [opened.evaluate([token], logits="last") for token in rest]]
+            [ways["whole"][: len(tokens) // 3], [opened.evaluate([token], logits="last").copy() for token in rest]]
         )
         opened.rewind(5)
         opened.evaluate(tokens[5:], logits="last")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from edgequant.convert.conversion import Workshop
 from edgequant.convert.formats import FORMATS, find, with_smoothed
 from edgequant.convert.fused import positions
 from edgequant.convert.fused.expressible import obstacle
+from edgequant.convert.fused.write import write
 from edgequant.convert.onnx_header import read_header
 from edgequant.convert.onnx_options import OnnxOptions, from_job
 
@@ -40,7 +43,7 @@ def workshop(folder: Path, **options: Any) -> Workshop:
 
 def test_our_own_graph_is_written_from_the_checkpoint_without_torch(checkpoint: Checkpoint, tmp_path: Path) -> None:
     artifact = make(checkpoint, "onnx-int8", tmp_path / "out")
-    assert set(artifact.made_by) == {"edgequant", "onnx", "onnxruntime"} and artifact.notes == ()
+    assert set(artifact.made_by) == {"edgequant", "onnx", "onnxruntime"} and artifact.notes == (conversion.OWN_GRAPH,)
     operators = read_header(Path(artifact.path) / "model.onnx").operators
     layers = checkpoint.config["num_hidden_layers"]
     assert operators["GroupQueryAttention"] == layers and operators["MatMulNBits"] == 4 * layers + 1
@@ -87,8 +90,15 @@ def test_a_block_that_no_operator_takes(size: int) -> None:
 
 
 def test_options_survive_the_way_to_a_child(tmp_path: Path) -> None:
-    chosen = OnnxOptions(block_size=64, per_channel=False, calibration=tmp_path / "x", reduce_range=True)
-    assert from_job(json.loads(json.dumps(chosen.job()))) == chosen
+    text = tmp_path / "x"
+    text.write_text("one")
+    chosen = OnnxOptions(block_size=64, per_channel=False, calibration=text, reduce_range=True)
+    again, static = from_job(json.loads(json.dumps(chosen.job()))), FORMATS["onnx-int8-static"]
+    assert again == replace(chosen, calibration_digest=again.calibration_digest)
+    text.unlink()  # what was made of it is still known
+    assert again.heeded(static)["calibration"] == hashlib.sha256(b"one").hexdigest()[:16]
+    with pytest.raises(Error, match="cannot read"):
+        chosen.heeded(static)
     assert from_job({}) == OnnxOptions()
 
 
@@ -119,6 +129,42 @@ def test_other_layers_are_left_to_optimum(tmp_path: Path, checkpoint: Checkpoint
 # -- how a conversion ends
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", [n for n, fmt in FORMATS.items() if fmt.container == "onnx" and not fmt.smoothed])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    tensors = small_checkpoint.tensors()
+    tensors["model.layers.1.mlp.down_proj.weight"][3, 5] = value
+    job = {"folder": str(small_checkpoint.write(tmp_path / "m", tensors=tensors)), "target": str(tmp_path / "x")}
+    job |= {"format": name, "threads": 1, "options": OnnxOptions().job()}
+    with pytest.raises(Error, match=r"holds values that are no finite numbers|says nothing|no finite numbers"):
+        write(job, lambda text: None)
+    assert not (tmp_path / "x").exists()
+    if name == "onnx-fp32":  # which --allow-nan is for; nothing else has a scale for them
+        write({**job, "allow_nan": True}, lambda text: None)
+    else:
+        with pytest.raises(Error, match="no finite numbers"):
+            write({**job, "allow_nan": True}, lambda text: None)
+
+
+def test_nothing_is_left_where_the_file_cannot_be_read_back(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(conversion, "_copy_companions", full)
+    with pytest.raises(Error, match="No space left on device"):
+        make(checkpoint, "onnx-int8", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_second_run_with_other_options_keeps_what_it_does_not_ask_for(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    artifact = make(checkpoint, "onnx-int8", tmp_path / "out")
+    other = workshop(tmp_path / "out", block_size=16)
+    assert conversion.existing(checkpoint, INT8, other) is None
+    assert conversion.kept(checkpoint, INT8, other) == artifact
+
+
 def test_nothing_is_left_where_memory_runs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = small_checkpoint.tensors()
     tensors["model.embed_tokens.weight"] = np.ones((100_000, 32), np.float32)
@@ -146,4 +192,4 @@ def test_a_context_that_is_longer_than_the_tables_of_positions_is_said_so(
 ) -> None:
     monkeypatch.setattr(positions, "MOST_POSITIONS", 100)
     artifact = make(checkpoint, "onnx-int8", tmp_path / "out")
-    assert artifact.notes == ("shorter context: 100 of 256 tokens are in its tables of positions",)
+    assert artifact.notes[1:] == ("shorter context: 100 of 256 tokens are in its tables of positions",)

@@ -144,6 +144,15 @@ def test_factors_that_do_not_cancel_are_seen(checkpoint: Checkpoint, tmp_path: P
     assert weights(artifact, checkpoint)["verdict"] == "failed"
 
 
+@pytest.mark.parametrize("what", ["model.layers.0.input_layernorm.weight", "model.layers.1.mlp.up_proj.weight"])
+def test_channels_that_are_nothing_are_smoothed_all_the_same(tmp_path: Path, what: str) -> None:
+    tensors = small_checkpoint.tensors()
+    tensors[what][3] = 0
+    checkpoint = open_folder(small_checkpoint.write(tmp_path / "m", tensors=tensors))
+    found = weights(make(checkpoint, "onnx-w8a8-smooth", tmp_path / "out"), checkpoint)
+    assert found["verdict"] == "passed", found["said"]
+
+
 def drop_node(model: Any) -> None:
     model.graph.node.remove(next(node for node in model.graph.node if node.op_type == "QuickGelu"))
 

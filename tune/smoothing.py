@@ -11,17 +11,19 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
 from .. import Error, child
 from ..accuracy.preparation import UNSCORED_TOKENS
-from ..convert import makers, rescaled_copy
+from ..convert import conversion, makers, rescaled_copy
 from ..convert.architectures.geometry import geometry
 from ..convert.artifact import Artifact
 from ..convert.calibration import smoothquant
 from ..convert.calibration.windows import windows
 from ..convert.checkpoint import Checkpoint, open_folder
+from ..convert.conversion import Workshop
 from ..convert.formats import Format
 from ..convert.fused.positions import n_positions
 from ..convert.onnx_options import OnnxOptions
@@ -95,6 +97,13 @@ def lent(search: Search, *, progress: child.Progress | None = None) -> Iterator[
             yield copy, found
     finally:
         shutil.rmtree(search.scratch, ignore_errors=True)
+
+
+def convert(search: Search, workshop: Workshop, *, progress: child.Progress | None = None) -> Artifact:
+    """Make the format of the checkpoint smoothed as serves it best; a note says what that bought."""
+    makers.check(search.checkpoint, search.fmt)
+    with lent(search, progress=progress) as (copy, found):
+        return conversion.convert(copy, search.fmt, workshop, progress=progress, note=found.note)
 
 
 def best_of(divergence: Callable[[float], float]) -> Found:
@@ -191,7 +200,8 @@ class _Trials:
         }
         outcome = child.run("edgequant.accuracy.quality:measure", job, deadline_seconds=_DEADLINE_SECONDS)
         samples = outcome.unwrap()["samples"]["kl_divergence"]
-        return float(sum(samples) / len(samples))
+        mean = float(sum(samples) / len(samples))
+        return mean if isfinite(mean) else inf
 
 
 def _factors(scratch: Path, strength: float) -> Path:

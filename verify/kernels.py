@@ -154,7 +154,7 @@ class _Product:
         import numpy as np
         from gguf import quants
 
-        rows = _spread(len(tensor.data))
+        rows = spread(len(tensor.data))
         weights = quants.dequantize(np.ascontiguousarray(tensor.data[rows]), tensor.tensor_type)
         right = activations @ weights.T
         off = np.linalg.norm(right - computed[:, rows], axis=0)
@@ -165,7 +165,7 @@ class _Product:
         self.of_row = float(off.max()) / (size / len(rows) ** 0.5)
 
 
-def _spread(n_rows: int) -> "NDArray[np.int64]":
+def spread(n_rows: int) -> "NDArray[np.int64]":
     """Up to `_MOST_ROWS` rows in runs of 64, the first and the last among them: kernels take 4 to 16 rows at once."""
     import numpy as np
 

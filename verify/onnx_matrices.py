@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..convert.fused.graph import MODEL_FILE
 from ..convert.onnx_header import OnnxHeader, OnnxNode, read_header
 from ..convert.onnx_values import OnnxValues
 from .onnx_stored import QUANTISED, Stored, in_blocks, in_columns, in_floats
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
-
-MODEL_FILE = "model.onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +87,9 @@ class _Reader:
     def by_token(self, node: OnnxNode) -> Product | None:
         """MatMulIntegerToFloat over activations that were rounded with a scale each token, multiplied afterwards."""
         codes, data, _, scales, _, zeros, bias = _padded(node.inputs, 7)
-        rounded = self._producers[codes]
+        rounded = self._producers.get(codes)
+        if rounded is None:
+            return None
         flat = self._producers.get(rounded.inputs[1])
         behind = [n for n in self._consumers.get(node.outputs[0], []) if n.operator == "Mul"]
         if rounded.operator != "QuantizeLinear" or flat is None or not behind or flat.inputs[0] not in behind[0].inputs:

@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..convert.fused.graph import MODEL_FILE
 from ..runtimes import ort
 from ..runtimes.session import Settings
 from .finding import FAILED, NOT_CHECKED, PASSED, Finding
-from .kernels import _spread
-from .onnx_matrices import MODEL_FILE, Product, Rounding, products
+from .kernels import spread
+from .onnx_matrices import Product, Rounding, products
 from .onnx_rounding import rounded
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _compared(product: Product, x: "NDArray[Any]", y: "Floats") -> Compared:
     if product.looks_up:
         off, of_row, is_right = _off(stored.rows(x).T, y.T)
         return Compared(name=name, kind=stored.kind, of_matrix=off, of_row=of_row, is_right=is_right)
-    rows = _spread(stored.n_rows)
+    rows = spread(stored.n_rows)
     weights = stored.rows(rows)
     y = y[:, rows] - (0 if product.bias is None else product.bias[rows])
     right = [rounded(x, way) @ weights.T for way in _ways(product.rounding)]

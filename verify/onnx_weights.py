@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..convert.checkpoint import open_folder
 from ..convert.fused.expressible import obstacle
+from ..convert.fused.graph import MODEL_FILE
 from ..convert.onnx_header import read_header
 from ..convert.onnx_values import OnnxValues
 from . import onnx_smoothing
 from .finding import FAILED, NOT_CHECKED, PASSED, Finding
-from .onnx_matrices import MODEL_FILE, products
+from .onnx_matrices import products
 from .onnx_origin import UNCHANGED, Blocks, Origin, of_graph
 from .onnx_stored import WHOLE, Stored
 

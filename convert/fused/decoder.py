@@ -15,8 +15,8 @@ from ..architectures.layout import PlannedTensor, plan
 from ..architectures.table import find
 from ..checkpoint import Checkpoint
 from . import positions
-from .graph import CONTRIB, Graph
-from .matrix import Matrix, stacked, vector
+from .graph import CONTEXT, CONTRIB, KEPT, Graph
+from .matrix import Matrix, vector
 from .products import Scheme
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-KEPT = "logits_to_keep"  # transformers' word: of how many last tokens logits are computed, 0 for all
-CONTEXT = "context_length"  # tokens that there will be: longrope then takes its factors for many of them at once
-SHARED_BUFFER = "past_present_share_buffer"  # onnxruntime-genai's word: past and present may be one buffer
 #: lengths that are left open, in the words of Optimum, whose runtime computes with them
 _NEW, _PAST, _TOTAL = "sequence_length", "past_sequence_length", "past_sequence_length + sequence_length"
 _GELU = ("gemma", "gemma2", "gemma3")
@@ -39,8 +36,8 @@ _INT32, _INT64 = 6, 7  # onnx.TensorProto.DataType
 class Decoder:
     """Adds a checkpoint's nodes to a graph; values are float32 [1, tokens, hidden] unless said otherwise."""
 
-    def __init__(self, graph: Graph, checkpoint: Checkpoint, scheme: Scheme) -> None:
-        self._graph, self._scheme = graph, scheme
+    def __init__(self, graph: Graph, checkpoint: Checkpoint, scheme: Scheme, *, allow_nan: bool = False) -> None:
+        self._graph, self._scheme, self._allow_nan = graph, scheme, allow_nan
         self.model: Geometry = geometry(checkpoint, slides_always=True)
         self._kind = find(checkpoint).gguf
         self._counted = ""
@@ -267,7 +264,11 @@ class Decoder:
         return self._graph.node("SimplifiedLayerNormalization", inputs, axis=-1, epsilon=self.model.norm_epsilon)
 
     def _weights(self, name: str) -> str:
-        return name if name in self._graph else self._graph.constant(name, vector(self._tensors[name]))
+        return (
+            name
+            if name in self._graph
+            else self._graph.constant(name, vector(self._tensors[name], allow_nan=self._allow_nan))
+        )
 
     def _scaled(self, x: str, by: float | None) -> str:
         import numpy as np
@@ -280,5 +281,9 @@ class Decoder:
         return self._stacked(name, [name])
 
     def _stacked(self, name: str, names: list[str]) -> Matrix:
-        bias = [self._tensors[b] for n in names if (b := f"{n}.bias") in self._tensors]
-        return stacked(f"{name}.weight", [self._tensors[f"{n}.weight"] for n in names], bias)
+        return Matrix(
+            name=f"{name}.weight",
+            parts=tuple(self._tensors[f"{n}.weight"] for n in names),
+            bias=tuple(self._tensors[bias] for n in names if (bias := f"{n}.bias") in self._tensors),
+            allow_nan=self._allow_nan,
+        )

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.onnx"
 DATA_FILE = "model.onnx.data"
+KEPT = "logits_to_keep"  # transformers' word: of how many last tokens logits are computed, 0 for all
+CONTEXT = "context_length"  # tokens that there will be: longrope takes its factors by it, as in llama.cpp
+SHARED_BUFFER = "past_present_share_buffer"  # onnxruntime-genai's word: past and present may be one buffer
 CONTRIB = "com.microsoft"  # the domain of ONNX Runtime's own operators
 _OPSET, _IR_VERSION = 21, 10
 _SMALL_BYTES = 1024  # what is smaller lies in the graph itself

@@ -1,12 +1,12 @@
 """A weight matrix on its way into a graph: rows of the checkpoint, stacked and streamed in float32."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .. import assembly
 from ..architectures.layout import PlannedTensor
-from ..floats import widen
+from ..floats import encode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,7 @@ class Matrix:
     name: str
     parts: tuple[PlannedTensor, ...]  # whose rows follow each other
     bias: tuple[PlannedTensor, ...] = ()
+    allow_nan: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -36,35 +37,28 @@ class Matrix:
     def blocks(self) -> Iterator["Floats"]:
         """The rows in order, float32 [some rows, n_columns] at a time."""
         for part in self.parts:
-            yield from values(part)
-
-    def whole(self) -> "Floats":
-        """All rows at once."""
-        import numpy as np
-
-        return np.concatenate(list(self.blocks()))
+            yield from values(part, allow_nan=self.allow_nan)
 
     def bias_values(self) -> "Floats | None":
         """The bias [n_rows], or None."""
         import numpy as np
 
-        return np.concatenate([vector(part) for part in self.bias]) if self.bias else None
+        parts = [vector(part, allow_nan=self.allow_nan) for part in self.bias]
+        return np.concatenate(parts) if parts else None
 
 
-def values(planned: PlannedTensor) -> Iterator["Floats"]:
-    """A planned tensor's rows in float32, in the order of the checkpoint: ONNX Runtime rotates halves as it does."""
+def values(planned: PlannedTensor, *, allow_nan: bool = False) -> Iterator["Floats"]:
+    """A planned tensor's rows in float32, in the order of the checkpoint: ONNX Runtime rotates halves as it does.
+
+    `Error` for such as are no finite numbers, unless they are allowed.
+    """
     plain = replace(planned, op="") if planned.op == "rotary" else planned
     for block in assembly.blocks(plain):
-        yield widen(block) if block.dtype.kind == "u" else block.astype("<f4", copy=False)
+        yield encode(block, "F32", name=planned.name, allow_nan=allow_nan)
 
 
-def vector(planned: PlannedTensor) -> "Floats":
+def vector(planned: PlannedTensor, *, allow_nan: bool = False) -> "Floats":
     """A planned vector, float32 [elements]."""
     import numpy as np
 
-    return np.concatenate([block.ravel() for block in values(planned)])
-
-
-def stacked(name: str, parts: Sequence[PlannedTensor], bias: Sequence[PlannedTensor] = ()) -> Matrix:
-    """Several matrices as one product."""
-    return Matrix(name=name, parts=tuple(parts), bias=tuple(bias))
+    return np.concatenate([block.ravel() for block in values(planned, allow_nan=allow_nan)])

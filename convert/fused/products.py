@@ -21,7 +21,11 @@ class Scheme:
 def float_product(graph: Graph, matrix: Matrix, x: str) -> str:
     """Float32 weights as the checkpoint has them, rows first; the multiplication transposes."""
     weights = _float_weights(graph, matrix)
-    y = graph.node("FusedMatMul", [x, weights], domain=CONTRIB, transB=1)
+    return with_bias(graph, matrix, graph.node("FusedMatMul", [x, weights], domain=CONTRIB, transB=1))
+
+
+def with_bias(graph: Graph, matrix: Matrix, y: str) -> str:
+    """A product and the matrix's bias, where it has one."""
     bias = matrix.bias_values()
     return y if bias is None else graph.node("Add", [y, graph.constant(f"{matrix.name}.bias", bias)])
 

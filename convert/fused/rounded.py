@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..onnx_options import OnnxOptions
 from .graph import CONTRIB, Graph
 from .matrix import Matrix
+from .products import with_bias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +35,9 @@ class Rounded:
         import numpy as np
 
         data, scales = f"{matrix.name}.int8", f"{matrix.name}.int8.scales"  # a tied embedding has scales, too
-        turned = np.empty((matrix.n_columns, matrix.n_rows), np.int8)  # one product's weights, a byte each
+        turned = np.empty(
+            (matrix.n_columns, matrix.n_rows), np.int8
+        )  # one product's weights (`plain_head`: the head's), a byte each
         largest = _LARGEST_REDUCED if self.options.reduce_range else _LARGEST
         whole = None if self.options.per_channel else _largest(matrix) / np.float32(largest)
         kept, done = list[Any](), 0
@@ -47,10 +50,6 @@ class Rounded:
         graph.stream(data, "int8", turned.shape, [turned])
         graph.constant(scales, np.concatenate(kept) if whole is None else whole)
         return data, scales
-
-    def _with_bias(self, graph: Graph, matrix: Matrix, y: str) -> str:
-        bias = matrix.bias_values()
-        return y if bias is None else graph.node("Add", [y, graph.constant(f"{matrix.name}.bias", bias)])
 
 
 def _largest(matrix: Matrix) -> Any:
@@ -71,7 +70,7 @@ class ByToken(Rounded):
         one = graph.constant("one", np.array(1, np.float32))
         middle = graph.constant("middle", np.array(_MIDDLE, np.uint8))
         y = graph.node("MatMulIntegerToFloat", [codes, data, one, scales, middle], domain=CONTRIB)
-        return self._with_bias(graph, matrix, graph.node("Mul", [y, scale]))
+        return with_bias(graph, matrix, graph.node("Mul", [y, scale]))
 
     def _round(self, graph: Graph, x: str) -> tuple[str, str]:
         """Activations uint8 [1, tokens, columns] around 128, and their scales float32 [1, tokens, 1]."""
@@ -94,7 +93,7 @@ class ByTensor(Rounded):
         """See `products.Product`."""
         data, scales = self._weights(graph, matrix)
         y = graph.node("DynamicQuantizeMatMul", [x, data, scales], domain=CONTRIB)
-        return self._with_bias(graph, matrix, y)
+        return with_bias(graph, matrix, y)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,4 +114,4 @@ class Static(Rounded):
         rounded = graph.node("QuantizeLinear", [x, scale, zero])
         rounded = graph.node("DequantizeLinear", [rounded, scale, zero])
         weights = graph.node("DequantizeLinear", [data, scales], axis=1)
-        return self._with_bias(graph, matrix, graph.node("MatMul", [rounded, weights]))
+        return with_bias(graph, matrix, graph.node("MatMul", [rounded, weights]))

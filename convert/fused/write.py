@@ -7,13 +7,17 @@ from typing import Any
 from ... import Error, __version__
 from ..atomic import replacing
 from ..checkpoint import open_folder
-from .decoder import SHARED_BUFFER, Decoder
-from .graph import DATA_FILE, MODEL_FILE, Graph
+from .decoder import Decoder
+from .graph import DATA_FILE, MODEL_FILE, SHARED_BUFFER, Graph
+from .products import FLOAT
 from .schemes import scheme
 
 
 def write(job: Mapping[str, Any], progress: Callable[[str], None]) -> None:
-    """Write the checkpoint in `job["folder"]` to the folder `job["target"]` in the format `job["format"]`."""
+    """Write the checkpoint in `job["folder"]` to the folder `job["target"]` in the format `job["format"]`.
+
+    Weights that are no finite numbers have no scale: `job["allow_nan"]` lets them into float32 alone.
+    """
     try:
         import onnx  # noqa: F401
     except ImportError as error:
@@ -25,7 +29,8 @@ def write(job: Mapping[str, Any], progress: Callable[[str], None]) -> None:
         partial.mkdir()
         with (partial / DATA_FILE).open("wb") as data:
             graph = Graph(data)
-            Decoder(graph, checkpoint, made).whole()
+            allow_nan = made is FLOAT and job.get("allow_nan", False)
+            Decoder(graph, checkpoint, made, allow_nan=allow_nan).whole()
         graph.write(
             partial / MODEL_FILE,
             name=checkpoint.name,
