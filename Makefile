@@ -52,7 +52,7 @@ help:  ## this list
 demo: install $(STAMP)-demo-$(DEMO_VERSION)  ## install, then convert, measure and pick for a real 135M-parameter chat model
 	$(BIN)/edgequant run demo --out runs/demo
 
-test: install  ## install, then the whole test suite
+test: install $(STAMP)-demo-$(DEMO_VERSION)  ## install, then the whole test suite
 	$(BIN)/python -m pytest -m "slow or not slow" -ra --durations=10
 
 test-new: $(NEW)/stamp-installed  ## every architecture, the newest families too, with transformers 5 in .venv-new

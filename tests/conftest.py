@@ -1,4 +1,4 @@
-"""What every test may ask for: the pocket model, the foreign oracle, and where they come from.
+"""What every test may ask for: the pocket model, the foreign oracle, the demo's model, and where they come from.
 
 Nothing heavy is imported here, so that a test that reads recorded numbers starts at once.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -50,6 +51,17 @@ def oracle_folder() -> Path:
     if not Path(named).is_dir():
         pytest.fail(f"EDGEQUANT_ORACLE_DIR names no folder: {named}")
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of the demo's 135M-parameter model, made from the file that `make test` installs."""
+    from edgequant.convert import demo
+    from edgequant.convert.source import open_source
+
+    if not find_spec(demo.PACKAGE):
+        leave_out(f"{demo.PACKAGE} is not installed", unless="EDGEQUANT_REQUIRE_DEMO")
+    return open_source("demo", workspace=tmp_path_factory.mktemp("demo")).path
 
 
 def leave_out(reason: str, *, unless: str) -> NoReturn:

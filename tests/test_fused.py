@@ -20,7 +20,6 @@ from edgequant.convert.fused import write
 from edgequant.convert.fused.expressible import FAMILIES, obstacle
 from edgequant.convert.onnx_header import read_header
 from edgequant.convert.onnx_options import OnnxOptions
-from edgequant.convert.source import open_source
 from edgequant.convert.vocabulary.tokenizer import Tokenizer
 from wrong_keys import wrong_configurations
 
@@ -145,8 +144,8 @@ def test_a_tied_head_shares_its_bytes(made: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("which", ["pocket", "demo"])
-def test_greedy_text_is_transformers_own(pocket_folder: Path, tmp_path: Path, which: str) -> None:
-    folder = pocket_folder if which == "pocket" else open_source("demo", workspace=tmp_path / "source").path
+def test_greedy_text_is_transformers_own(request: pytest.FixtureRequest, tmp_path: Path, which: str) -> None:
+    folder: Path = request.getfixturevalue(f"{which}_folder")
     prompt = {"pocket": "Mia has 3 apples and", "demo": "The capital of France is"}[which]
     tokenizer = Tokenizer(folder)
     job = {"tokens": [*tokenizer.begin(), *tokenizer.encode(prompt)], "n": 64, "context": 128}
