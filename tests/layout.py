@@ -23,7 +23,7 @@ FLOORS = (
     "export",
     "pipeline",
     "progress",
-    "options",
+    "commands",
     "cli",
 )
 #: folders of the root that hold Python and are no part of the package

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgequant.cli import main
-from edgequant.options import Bytes, Percent
+from edgequant.commands.options import Bytes, Percent
 
 
 def call(*words: object) -> Result:

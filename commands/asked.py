@@ -1,0 +1,93 @@
+"""What a command's options ask for, in the terms of the floors below."""
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..progress import Progress
+
+if TYPE_CHECKING:
+    from ..pipeline import Run
+    from ..profiles.request import Request
+    from ..report.answer import Limits
+
+
+def requested(
+    *,
+    model: str,
+    formats: str | None = None,
+    device: str | None = None,
+    context: int | None = None,
+    out: Path | None = None,
+    tasks: tuple[str, ...] = (),
+    no_verify: bool = False,
+    keep_intermediate: bool = False,
+    split_max_bytes: int = 0,
+    converter: Path | None = None,
+    allow_nan: bool = False,
+    smooth: bool = False,
+    **onnx: Any,
+) -> "Request":
+    """What a command's options ask of a run."""
+    from ..convert.formats import DEFAULT_FORMATS, with_smoothed
+    from ..convert.onnx_options import OnnxOptions
+    from ..profiles.device import HOST, load
+    from ..profiles.host import machine
+    from ..profiles.kernels import suited
+    from ..profiles.request import Request
+
+    profile = load(device or HOST)
+    named = tuple(formats.split(",")) if formats else DEFAULT_FORMATS
+    return Request(
+        source=model,
+        out=out or Path("runs") / _name(model),
+        device=profile,
+        context=context or profile.context,
+        formats=with_smoothed(named) if smooth else named,
+        tasks=tasks,
+        verify=not no_verify,
+        keep_intermediate=keep_intermediate,
+        split_max_bytes=split_max_bytes,
+        converter=converter,
+        allow_nan=allow_nan,
+        onnx=OnnxOptions(**{**onnx, **suited(profile.isa, machine().isa)}),
+        command=shlex.join(["edgequant", *sys.argv[1:]]),
+    )
+
+
+def resumed(
+    progress: Progress,
+    run_folder: Path,
+    *,
+    device: str | None = None,
+    context: int | None = None,
+    tasks: tuple[str, ...] = (),
+) -> "Run":
+    """The run in a folder, with what was asked then unless an option says otherwise."""
+    from .. import pipeline
+    from ..profiles.device import load
+    from ..profiles.request import request_of
+    from ..profiles.run_folder import RunFolder
+
+    request = request_of(RunFolder(run_folder))
+    changes: dict[str, Any] = {"device": load(device)} if device else {}
+    changes |= {"context": context} if context else {}
+    changes |= {"tasks": tasks} if tasks else {}
+    return pipeline.Run(request=replace(request, **changes), listen=progress)
+
+
+def limits_of(values: dict[str, Any]) -> "Limits | None":
+    """The limits given; None where none was, which leaves the device's own."""
+    from ..report.answer import Limits
+
+    given = {name: value for name, value in values.items() if value is not None}
+    given |= {"max_memory_bytes": given.pop("max_memory")} if "max_memory" in given else {}
+    given |= {"max_size_bytes": given.pop("max_size")} if "max_size" in given else {}
+    return Limits(**given)
+
+
+def _name(model: str) -> str:
+    """The last part of a path or Hub id, without .gguf."""
+    return Path(model).resolve().name.removesuffix(".gguf")
