@@ -64,12 +64,14 @@ def run(
     *,
     deadline_seconds: float | None = None,
     progress: Progress | None = None,
+    started: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Call `entry` ("package.module:function") with `job` as its only argument in a fresh process.
 
     The parent sleeps until the child speaks or ends. A function with a second parameter gets a callback for progress.
+    `started` is called with the child's process id before the child gets its job, so that limits can be laid on it.
     """
-    started = time.monotonic()
+    began = time.monotonic()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "edgequant.child", entry],
@@ -81,6 +83,8 @@ def run(
             env={**ENVIRONMENT, **os.environ},
         )
         try:
+            if started:
+                started(process.pid)
             messages, timed_out = _converse(process, job, deadline_seconds, progress)
         except BaseException:
             process.kill()
@@ -91,7 +95,7 @@ def run(
         outcome = _classify(messages, process.returncode, timed_out=timed_out, log=_tail(log), entry=entry)
     if outcome.status != "ok" and outcome.log:
         logging.getLogger(__name__).info("%s: %s\n%s", entry, outcome.note, outcome.log)
-    return Outcome(**{**vars(outcome), "seconds": time.monotonic() - started})
+    return Outcome(**{**vars(outcome), "seconds": time.monotonic() - began})
 
 
 def _converse(
@@ -141,8 +145,9 @@ def _parse(line: str) -> dict[str, Any]:
 
 
 def _close(process: subprocess.Popen[str]) -> None:
-    if process.stdout is not None:
-        process.stdout.close()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
 
 
 def _tail(log: IO[str]) -> str:

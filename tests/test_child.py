@@ -151,6 +151,30 @@ def test_an_interrupted_parent_takes_the_child_along() -> None:
     assert not alive(int(seen[0])) and time.monotonic() - began < 30
 
 
+def test_limits_can_be_laid_on_a_child_before_it_gets_its_job() -> None:
+    pids: list[int] = []
+
+    def started(pid: int) -> None:
+        assert alive(pid)
+        time.sleep(0.1)  # the child waits for its job
+        pids.append(pid)
+
+    outcome = child.run("victims:echo", {"n": 1}, started=started)
+    assert [outcome.unwrap()["pid"]] == pids
+
+
+def test_a_limit_that_cannot_be_laid_ends_the_child() -> None:
+    pids: list[int] = []
+
+    def refuses(pid: int) -> None:
+        pids.append(pid)
+        raise PermissionError("cgroup.procs")
+
+    with pytest.raises(PermissionError):
+        child.run("victims:hangs", {}, started=refuses)
+    assert not alive(pids[0])
+
+
 def test_noise_does_not_spoil_the_answer() -> None:
     outcome = run("chatters")
     assert outcome.value == "the answer"
