@@ -190,17 +190,20 @@ def cgroup_limits(*, root: Path = ROOT) -> Limits:
     """
     cpus: list[float] = []
     memory: list[int] = []
-    for folder in _cgroup_folders(_read(root / "proc/self/cgroup"), root / "sys/fs/cgroup"):
+    for folder in cgroup_folders(root=root):
         cpus += _quota(_read(folder / "cpu.max").split())
         cpus += _quota([_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")])
         memory += _bytes(_read(folder / "memory.max")) + _bytes(_read(folder / "memory.limit_in_bytes"))
     return Limits(cpus=min(cpus, default=None), memory_bytes=min(memory, default=None))
 
 
-def _cgroup_folders(membership: str, mount: Path) -> list[Path]:
-    """Folders that may hold limits: each controller's mount, and the path below it as far as a container sees it."""
-    folders = []
-    for line in membership.splitlines():
+def cgroup_folders(*, root: Path = ROOT) -> list[Path]:
+    """Folders that may hold this process's limits, for each controller from its own group up to the mount.
+
+    A container may see less of the path than it is told: not every folder is there.
+    """
+    mount, folders = root / "sys/fs/cgroup", list[Path]()
+    for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         mounts = [mount / name for name in {controllers, *controllers.split(",")}] if controllers else [mount]
         for top in mounts:
