@@ -152,7 +152,7 @@ def test_removing_files_keeps_the_manifest(checkpoint: Checkpoint, tmp_path: Pat
 # -- what a user may name besides a folder
 
 
-@pytest.mark.parametrize("name", ["F16", "Q8_0"])
+@pytest.mark.parametrize("name", [pytest.param("F16", marks=pytest.mark.slow), "Q8_0"])
 def test_a_gguf_is_dequantised_once(checkpoint: Checkpoint, tmp_path: Path, entries: list[str], name: str) -> None:
     for fmt in dict.fromkeys(("F16", name)):
         make(checkpoint, fmt, tmp_path)
@@ -295,6 +295,7 @@ def test_bf16_stands_in_for_f16(large: Checkpoint, tmp_path: Path) -> None:
     assert make(large, "BF16", out).notes == made.notes  # made again later, it still knows why
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [0, 24_000])
 def test_what_is_quantised_from_bf16_is_never_clipped(large: Checkpoint, tmp_path: Path, split: int) -> None:
     workshop = Workshop(folder=tmp_path, threads=1, split_max_bytes=split)

@@ -55,6 +55,7 @@ def metadata_of(file: Path) -> dict[str, Any]:
     return {name: field.contents() for name, field in gguf.GGUFReader(file).fields.items()}
 
 
+@pytest.mark.slow
 def test_byte_level_tokenizers_agree_with_llama_cpp(tmp_path: Path, texts: list[str]) -> None:
     # these two are exact for merges learnt with their own steps alone: see test_pre_tokenizers.py
     names = [name for name in from_gguf.PRE_TOKENIZERS if name not in ("falcon", "deepseek-llm")]

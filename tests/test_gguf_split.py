@@ -84,7 +84,14 @@ def test_what_llama_cpp_checks(checkpoint: Checkpoint, tmp_path: Path) -> None:
         assert ours.data.tobytes() == theirs.data.tobytes()
 
 
-@pytest.mark.parametrize("limit", [1, 9_000, 40_000, 10**9])
+@pytest.mark.parametrize(
+    "limit",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        9_000,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (40_000, 10**9)),
+    ],
+)
 def test_any_limit_gives_files_that_load(checkpoint: Checkpoint, tmp_path: Path, limit: int) -> None:
     """A first shard of metadata alone, a tensor that is larger than the limit, and a model that needs no cutting."""
     whole, cut = make(checkpoint, "F16", tmp_path / "whole"), make(checkpoint, "F16", tmp_path / "cut", limit)
@@ -112,6 +119,7 @@ def test_another_limit_is_cut_anew_and_the_same_is_not(checkpoint: Checkpoint, t
     assert again == replace(cut, seconds=again.seconds)
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_missing_or_short_and_removal(checkpoint: Checkpoint, tmp_path: Path) -> None:
     cut = make(checkpoint, "F16", tmp_path / "out", LIMIT)
     workshop = Workshop(folder=tmp_path / "out", threads=1, split_max_bytes=LIMIT)
@@ -129,6 +137,7 @@ def test_a_shard_that_is_missing_or_short_and_removal(checkpoint: Checkpoint, tm
     assert conversion.recorded(checkpoint, FORMATS["F16"], tmp_path / "out") == cut
 
 
+@pytest.mark.slow
 def test_a_name_that_is_a_pattern(tmp_path: Path) -> None:
     checkpoint = open_folder(small_checkpoint.write(tmp_path / "m[1]*"))
     cut = make(checkpoint, "F16", tmp_path / "out", LIMIT)
@@ -141,6 +150,7 @@ def stop(*_: Any, **__: Any) -> None:
     raise OSError(28, "No space left on device")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["_copy", "_sync"])
 @pytest.mark.parametrize("after", [0, 2])
 def test_nothing_is_left_of_a_full_disk(
@@ -160,6 +170,7 @@ def test_nothing_is_left_of_a_full_disk(
     assert names(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ["between_shards", "putting_them_in_place"])
 def test_nothing_is_left_of_a_child_that_dies(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str

@@ -46,6 +46,7 @@ def test_it_stays_for_the_gate_and_as_long_as_others_are_compared_with_it(
     assert made(tmp_path / "run") == ["Q8_0"]
 
 
+@pytest.mark.slow
 def test_it_goes_before_anything_is_measured_where_others_are_compared_with_a_better_one(
     pocket_folder: Path, tmp_path: Path, watched: dict[str, list[str]]
 ) -> None:
@@ -116,6 +117,7 @@ def large(pocket_folder: Path, tmp_path: Path) -> Path:
     return model
 
 
+@pytest.mark.slow
 def test_bf16_takes_the_place_of_an_f16_that_was_asked_for(large: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     stored: list[bytes] = []
@@ -182,6 +184,7 @@ def test_a_whole_run_over_shards(pocket_folder: Path, pocket_items: Path, tmp_pa
 # -- how a conversion that fails is stored
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["error", "oom", "timeout", "crash"])
 def test_a_failure_is_stored_as_what_it_was(
     pocket_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str

@@ -55,6 +55,7 @@ def test_our_own_graph_is_written_from_the_checkpoint_without_torch(checkpoint: 
     assert child.run("native:heavy_imports_of_writing", job).unwrap() == ["onnx"]
 
 
+@pytest.mark.slow
 def test_the_same_checkpoint_makes_the_same_bytes(checkpoint: Checkpoint, tmp_path: Path) -> None:
     for name in ("onnx-fp32", "onnx-int8", "onnx-w8a8", "onnx-int8-static"):
         first, second = (make(checkpoint, name, tmp_path / folder) for folder in ("a", "b"))

@@ -134,6 +134,7 @@ def test_rows_in_another_order_are_seen(checkpoint: Checkpoint, tmp_path: Path) 
     assert found["verdict"] == "failed" and found["said"].startswith("blk.1.attn_output.weight")
 
 
+@pytest.mark.slow
 def test_factors_that_do_not_cancel_are_seen(checkpoint: Checkpoint, tmp_path: Path) -> None:
     """A checkpoint whose norm was divided, and whose products were not multiplied, computes something else."""
     tensors = small_checkpoint.tensors()
@@ -144,6 +145,7 @@ def test_factors_that_do_not_cancel_are_seen(checkpoint: Checkpoint, tmp_path: P
     assert weights(artifact, checkpoint)["verdict"] == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["model.layers.0.input_layernorm.weight", "model.layers.1.mlp.up_proj.weight"])
 def test_channels_that_are_nothing_are_smoothed_all_the_same(tmp_path: Path, what: str) -> None:
     tensors = small_checkpoint.tensors()
@@ -166,6 +168,7 @@ def point_beyond_the_file(model: Any) -> None:
     next(entry for entry in tensor.external_data if entry.key == "offset").value = str(2**40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [drop_node, rename_operator, point_beyond_the_file])
 def test_a_damaged_graph_ends_in_one_line(
     checkpoint: Checkpoint, tmp_path: Path, change: Callable[[Any], None]

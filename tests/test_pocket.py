@@ -220,6 +220,7 @@ def training_text() -> set[str]:
     return {corpus.text_of(document) for document in chain(*courses)}
 
 
+@pytest.mark.slow
 def test_no_conversation_occurs_in_the_training_text(training_text: set[str]) -> None:
     answering = f"{corpus.TURN_START}assistant\n"
     asked = {text.rpartition(answering)[0] for text in training_text}
@@ -228,6 +229,7 @@ def test_no_conversation_occurs_in_the_training_text(training_text: set[str]) ->
         assert rendered.rpartition(answering)[0] not in asked, item["id"]
 
 
+@pytest.mark.slow
 def test_no_prompt_occurs_within_any_line_of_the_training_text(training_text: set[str]) -> None:
     by_head: dict[str, list[str]] = defaultdict(list)
     for item in ITEMS:

@@ -85,6 +85,7 @@ def files_of(folder: Path, tokenizer: dict[str, Any]) -> TokenizerFiles:
     return read_files(folder)
 
 
+@pytest.mark.slow
 def test_llama_cpp_cuts_as_every_row_says(tmp_path: Path) -> None:
     names, files, texts = distinct(), [], list(probes.texts())
     for name in names:

@@ -34,6 +34,7 @@ def check(tmp_path: Path, theirs: str, ours: str) -> tuple[str, str]:
     return found.verdict, found.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bomb", "said"),
     [
