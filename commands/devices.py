@@ -8,14 +8,27 @@ from .options import json_option
 from .printing import print_answer
 
 
-@click.command()
-@click.argument("name", required=False)
+@click.group(invoke_without_command=True)
 @json_option
-def devices(name: str | None, as_json: bool) -> None:
-    """List the device profiles, or show one."""
+@click.pass_context
+def devices(ctx: click.Context, as_json: bool) -> None:
+    """List the device profiles, show one, or measure this machine."""
+    if ctx.invoked_subcommand:
+        return
     from ..profiles import device
-    from ..report import listings
+    from ..report import device_listing
 
-    found = [device.load(each) for each in ([name] if name else device.names())]
-    shown = listings.device(found[0]) if name else listings.devices(found)
-    print_answer([asdict(each) for each in found], shown, as_json=as_json)
+    found = [device.load(each) for each in device.names()]
+    print_answer([asdict(each) for each in found], device_listing.devices(found), as_json=as_json)
+
+
+@devices.command()
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Show one profile, each figure with its source; NAME may be the path of a .toml file."""
+    from ..profiles import device
+    from ..report import device_listing
+
+    found = device.load(name)
+    print_answer(asdict(found), device_listing.device(found), as_json=as_json)

@@ -8,6 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from ..convert.formats import FORMATS
+
 SLOW, REDUCED = "slow here", "reduced range"
 _VNNI = ("avx_vnni", "avx512_vnni")
 _BLOCKS = ("onnx-int8", "onnx-int4*")
@@ -66,6 +68,12 @@ FACTS = (
 def fact(format_name: str, isa: Collection[str]) -> Fact | None:
     """What is to be said of a format on a processor with these instruction sets; None where it is fine, or unknown."""
     return next((each for each in FACTS if each.holds(format_name, isa)), None)
+
+
+def slow_formats(isa: Collection[str]) -> tuple[str, ...]:
+    """Names of the formats that are slow on a processor with these instruction sets, smoothed ones among them."""
+    said = ((name, fact(name, isa)) for name in FORMATS)
+    return tuple(name for name, found in said if found and found.word == SLOW)
 
 
 def reduces_range(isa: Collection[str]) -> bool:

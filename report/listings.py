@@ -1,7 +1,6 @@
-"""Short lists for the terminal: artifacts, devices, a plan. Returns rich renderables, prints nothing."""
+"""Short lists for the terminal: artifacts, a plan. Returns rich renderables, prints nothing."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -9,9 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ..convert.artifact import Artifact
-from ..convert.formats import FORMATS
-from ..profiles.device import Device, sources
-from ..profiles.kernels import fact
 from ..profiles.plan import Plan
 from .numbers import rate, size
 from .terminal import printable
@@ -83,33 +79,3 @@ def plan(made: Plan) -> RenderableType:
 
 def _known(n_bytes: int | None) -> str:
     return "not known" if n_bytes is None else size(n_bytes)
-
-
-def devices(found: Sequence[Device]) -> RenderableType:
-    """One line a profile."""
-    table = _table("name", "cores", "memory", "usable", "device", texts=("device",))
-    for each in found:
-        memory, usable = size(each.ram_bytes), size(each.usable_ram_bytes)
-        table.add_row(each.name, str(each.cores), memory, usable, Text(printable(each.title)))
-    return table
-
-
-def device(found: Device) -> RenderableType:
-    """Every figure of one profile, with its source; its notes, and what is to be said of formats there."""
-    stated = sources(found.name)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in ("figure", "value", "source"):
-        table.add_column(header)
-    for key, value in vars(found).items():
-        if key != "notes":
-            table.add_row(key, Text(printable(_shown(key, value))), Text(printable(stated.get(key, ""))))
-    marks = [f"{name}: {said.word}: {said.reason}" for name in FORMATS if (said := fact(name, found.isa))]
-    return Group(table, *(Text(printable(f"- {note}")) for note in (*found.notes, *marks)))
-
-
-def _shown(key: str, value: Any) -> str:
-    if value is None:
-        return "not known"
-    if key.endswith("bytes_per_second"):
-        return f"{size(value)}/s"
-    return size(value) if key.endswith("bytes") else ", ".join(value) if isinstance(value, tuple) else str(value)

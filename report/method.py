@@ -18,7 +18,7 @@ def measured(report: Report) -> Mapping[str, str]:
         "revision": context.revision,
         "quantised source": f"{source.path}, {source.type}, {numbers.size(source.size_bytes)}" if source else "",
         "grid": _grid(report),
-        "device": f"{device.title}, {device.cores} cores, {numbers.size(device.ram_bytes)} of memory",
+        "device": f"{device.title}, {device.n_cores} cores, {numbers.size(device.ram_bytes)} of memory",
         "machine": _pairs(context.host),
         "settings": _settings(report),
         "runtimes": ", ".join(sorted({row.runtime for row in report.rows if row.runtime})),

@@ -7,7 +7,7 @@ from typing import Any
 from edgequant.accuracy.paired import Interval, Paired
 from edgequant.convert.artifact import Artifact
 from edgequant.convert.checkpoint import QuantisedSource
-from edgequant.profiles.device import Device
+from edgequant.profiles.device import Cores, Device
 from edgequant.profiles.measurement import METRICS, Measurement
 from edgequant.report.rows import Cell, Mark, Row
 from edgequant.report.table import Report, RunContext, build
@@ -48,12 +48,12 @@ def device(**changes: Any) -> Device:
     values: dict[str, Any] = {
         "name": "host",
         "title": "this machine (2 cores, x86-64)",
-        "cores": 2,
+        "cores": (Cores(kind="Xeon", count=2),),
         "isa": ("avx2", "avx512f"),
         "ram_bytes": 8_000_000_000,
         "usable_ram_bytes": 6_400_000_000,
-        "bandwidth_bytes_per_second": None,
-        "threads": 2,
+        "prefill_threads": 2,
+        "decode_threads": 2,
         "context": 2048,
         "is_host": True,
     }

@@ -93,11 +93,11 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise ZeroDivisionError
 
     monkeypatch.setattr("edgequant.profiles.device.load", broken)
-    assert isinstance(call("devices", "rpi5-8gb").exception, ZeroDivisionError)
+    assert isinstance(call("devices", "show", "rpi5-8gb").exception, ZeroDivisionError)
 
 
 def test_devices_as_json() -> None:
-    (found,) = json.loads(call("devices", "rpi5-8gb", "--json").stdout)
+    found = json.loads(call("devices", "show", "rpi5-8gb", "--json").stdout)
     assert found["ram_bytes"] == 8 * 2**30
 
 

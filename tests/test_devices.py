@@ -1,6 +1,8 @@
 """The device profiles that come with the package, and those a user writes."""
 
 import io
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -8,17 +10,27 @@ from rich.console import Console
 
 from edgequant import Error
 from edgequant.profiles import device, host
-from edgequant.report import listings
+from edgequant.profiles.device import Cores, Device, KernelSpeed
+from edgequant.report import device_listing
 
 NAMES = [name for name in device.names() if name != "host"]
 MINE = """
 title = "My board"
-cores = 4
 isa = ["neon"]
 ram_bytes = 4_000_000_000
 usable_ram_bytes = 3_500_000_000
-threads = 4
+prefill_threads = 6
+decode_threads = 4
 context = 2048
+
+[[cores]]
+kind = "big"
+count = 4
+clock_hz = 2.4e9
+
+[[cores]]
+kind = "small"
+count = 2
 """
 
 
@@ -32,13 +44,14 @@ def write(tmp_path: Path, text: str) -> str:
 def test_every_profile_is_whole_and_says_where_its_figures_come_from(name: str) -> None:
     found, sources = device.load(name), device.sources(name)
     assert (found.name, found.is_host) == (name, False)
-    assert 0 < found.threads <= found.cores
+    assert 0 < found.threads == found.decode_threads <= found.n_cores
+    assert 0 < found.prefill_threads <= found.n_cores
     assert 0 < found.usable_ram_bytes < found.ram_bytes
-    assert found.bandwidth_bytes_per_second is None or found.bandwidth_bytes_per_second > 1e9
     assert set(found.isa) <= set(host.ISA_NAMES.values())
-    figures = {"cores", "isa", "ram_bytes", "usable_ram_bytes", "threads", "context"}
+    figures = {"cores", "isa", "ram_bytes", "usable_ram_bytes", "prefill_threads", "decode_threads", "context"}
     assert figures <= sources.keys() and all(sources.values())
-    assert ("bandwidth_bytes_per_second" in sources) == (found.bandwidth_bytes_per_second is not None)
+    for key in ("theoretical_bandwidth_bytes_per_second", "measured_bandwidth_bytes_per_second"):
+        assert (key in sources) == (getattr(found, key) is not None)
 
 
 def test_the_boards_that_people_ask_for_are_there() -> None:
@@ -61,7 +74,7 @@ def test_only_new_enough_arm_cores_have_dot_products() -> None:
 def test_a_listing_says_which_formats_a_board_computes_slowly() -> None:
     for name, said in (("rpi4-4gb", True), ("rpi5-4gb", False)):
         console = Console(width=200, file=io.StringIO(), color_system=None)
-        console.print(listings.device(device.load(name)))
+        console.print(device_listing.device(device.load(name)))
         text = console.file.getvalue()  # type: ignore[attr-defined]
         assert ("- onnx-int8: slow here: without dot products" in text) is said
         assert "- no " in text  # the profile's own notes
@@ -71,13 +84,15 @@ def test_a_profile_of_one_s_own(tmp_path: Path) -> None:
     path = write(tmp_path, MINE)
     mine = device.load(path)
     assert (mine.name, mine.title, mine.isa, mine.bandwidth_bytes_per_second) == ("mine", "My board", ("neon",), None)
+    assert mine.cores == (Cores(kind="big", count=4, clock_hz=2.4e9), Cores(kind="small", count=2))
+    assert (mine.n_cores, mine.prefill_threads, mine.decode_threads, mine.threads) == (6, 6, 4, 4)
     assert set(device.sources(path).values()) == {"unsourced"}
 
 
 def test_this_machine() -> None:
     here = device.load("host")
     assert here.is_host and here.name == "host" and here.bandwidth_bytes_per_second is None
-    assert 1 <= here.threads <= here.cores
+    assert 1 <= here.threads <= here.n_cores
     assert 0 < here.usable_ram_bytes <= here.ram_bytes
     assert here.context == 2048
 
@@ -92,17 +107,26 @@ def test_an_unknown_device_lists_the_known_and_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("cores = 4", "core = 4"), "unknown key 'core'"),
-        (("cores = 4\n", ""), "the key 'cores' is missing"),
-        (("cores = 4", 'cores = "4"'), "cores = '4' is no number"),
-        (("cores = 4", "cores = true"), "cores = True is no number"),
-        (("cores = 4", "cores = 2.5"), "no positive whole number"),
-        (("threads = 4", "threads = 0"), "no positive whole number"),
+        (("context = 2048", "contexts = 2048"), "unknown key 'contexts'"),
+        (("context = 2048\n", ""), "the key 'context' is missing"),
+        (('kind = "big"\n', ""), r"\[\[cores\]\]: the key 'kind' is missing"),
+        (("count = 2", "counts = 2"), "unknown key 'counts'"),
+        (("count = 2", "count = 2.5"), r"\[\[cores\]\]: count = 2.5 is no positive whole number"),
+        (("count = 2", "count = true"), "count = True is no positive whole number"),
+        (("clock_hz = 2.4e9", "clock_hz = inf"), "clock_hz = inf is no positive number"),
+        (("clock_hz = 2.4e9", "clock_hz = nan"), "clock_hz = nan is no positive number"),
+        (("decode_threads = 4", "decode_threads = 0"), "no positive whole number"),
+        (("decode_threads = 4", "decode_threads = 7"), "decode_threads is more than the 6 cores"),
+        (("context = 2048", "context = 2048\nbandwidth_method = 'read'"), "go together"),
+        (
+            ("context = 2048", "context = 2048\nmeasured_bandwidth_bytes_per_second = 1\nbandwidth_method = 'guess'"),
+            "none of read, scan",
+        ),
         (('isa = ["neon"]', 'isa = "neon"'), "is no list of texts"),
         (('isa = ["neon"]', "isa = [1]"), "is no list of texts"),
         (("usable_ram_bytes = 3_500", "usable_ram_bytes = 4_500"), "usable_ram_bytes is more than ram_bytes"),
         (('title = "My board"', "title = My board"), "is not TOML"),
-        (("context = 2048", "context = 2048\n[sources]\nwatts = 'x'"), "sources names 'watts'"),
+        (("count = 2", "count = 2\n[sources]\nwatts = 'x'"), "sources names 'watts'"),
     ],
 )
 def test_a_profile_that_is_not_right_is_refused(tmp_path: Path, change: tuple[str, str], message: str) -> None:
@@ -113,10 +137,39 @@ def test_a_profile_that_is_not_right_is_refused(tmp_path: Path, change: tuple[st
 
 def test_a_misspelt_key_is_put_right(tmp_path: Path) -> None:
     with pytest.raises(Error) as caught:
-        device.load(write(tmp_path, MINE.replace("threads", "thread")))
-    assert caught.value.hint == "did you mean threads?"
+        device.load(write(tmp_path, MINE.replace("decode_threads", "decode_thread")))
+    assert caught.value.hint == "did you mean decode_threads?"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(Error, match=r"absent\.toml: No such file"):
         device.load(str(tmp_path / "absent.toml"))
+
+
+def test_a_device_comes_back_from_json_as_it_was() -> None:
+    speed = KernelSpeed(
+        container="gguf", type="Q4_K", threads=2, weights_per_second_decode=1e10, weights_per_second_prefill=1e11
+    )
+    probed = replace(device.load("rk3588-16gb"), read_bandwidths=((1, 1e10), (2, 2e10)), kernels=(speed,))
+    assert device.from_json(json.loads(json.dumps(asdict(probed)))) == probed
+
+
+def test_what_version_0_1_wrote_is_still_read() -> None:
+    """The device of a run.json of edgequant 0.1, where cores and threads were one number each."""
+    old = {
+        "name": "rpi5-8gb",
+        "title": "Raspberry Pi 5, 8 GB",
+        "cores": 4,
+        "isa": ["neon", "dotprod"],
+        "ram_bytes": 8589934592,
+        "usable_ram_bytes": 8239934592,
+        "bandwidth_bytes_per_second": 14100000000.0,
+        "threads": 4,
+        "context": 2048,
+        "notes": ["no i8mm, bf16 or SVE"],
+        "is_host": False,
+    }
+    found = device.from_json(old)
+    assert isinstance(found, Device)
+    assert (found.n_cores, found.threads, found.prefill_threads) == (4, 4, 4)
+    assert (found.bandwidth_bytes_per_second, found.notes) == (14.1e9, ("no i8mm, bf16 or SVE",))

@@ -14,7 +14,7 @@ from edgequant.convert import conversion
 from edgequant.convert.artifact import Artifact
 from edgequant.convert.checkpoint import open_folder
 from edgequant.convert.formats import FORMATS
-from edgequant.profiles.device import Device
+from edgequant.profiles.device import Cores, Device
 from edgequant.profiles.measurement import METRICS, Measurement
 from edgequant.profiles.measuring import QUALITY_METRICS, SPEED_METRICS, Measuring, SpeedSettings
 from edgequant.profiles.store import Store
@@ -50,8 +50,9 @@ def artifact(folder: Path, name: str) -> Artifact:
 def device(**changes: Any) -> Device:
     return replace(
         Device(
-            name="host", title="here", cores=1, isa=(), ram_bytes=10**9, usable_ram_bytes=10**9,
-            bandwidth_bytes_per_second=None, threads=1, context=128, is_host=True,
+            name="host", title="here", cores=(Cores(kind="core", count=1),), isa=(),
+            ram_bytes=10**9, usable_ram_bytes=10**9,
+            prefill_threads=1, decode_threads=1, context=128, is_host=True,
         ),
         **changes,
     )  # fmt: skip
@@ -106,7 +107,7 @@ def test_what_was_measured_is_not_measured_again(folder: Path, tmp_path: Path) -
 
 
 def test_a_device_that_is_not_here_is_emulated_with_the_threads_that_there_are(folder: Path, tmp_path: Path) -> None:
-    ours = measuring(tmp_path / "results.jsonl", name="far", is_host=False, threads=9999)
+    ours = measuring(tmp_path / "results.jsonl", name="far", is_host=False, decode_threads=9999)
     ours.speed(artifact(folder, "F16"), vocabulary=320)
     assert all(row.emulated and row.device == "far" for row in ours.store.rows)
     assert ours.store.rows[0].parameters["settings"]["threads"] < 9999

@@ -1,0 +1,119 @@
+"""The TOML table of one device: which keys it has, and what is refused."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import Error
+
+FOLDER = Path(__file__).parent / "devices"
+UNSOURCED = "unsourced"
+METHODS = ("read", "scan", "memset", "memcpy")
+_COUNT, _RATE, _TEXT, _TEXTS, _TABLE, _CORES = "count", "rate", "text", "list of texts", "table", "list of [[cores]]"
+
+#: key of a profile -> what TOML value it takes; `name` is the file's name
+KEYS: Mapping[str, str] = {
+    "title": _TEXT,
+    "cores": _CORES,
+    "isa": _TEXTS,
+    "ram_bytes": _COUNT,
+    "usable_ram_bytes": _COUNT,
+    "theoretical_bandwidth_bytes_per_second": _RATE,
+    "measured_bandwidth_bytes_per_second": _RATE,
+    "bandwidth_method": _TEXT,
+    "prefill_threads": _COUNT,
+    "decode_threads": _COUNT,
+    "context": _COUNT,
+    "storage_bytes_per_second": _RATE,
+    "throttling": _TEXT,
+    "slow_formats": _TEXTS,
+    "notes": _TEXTS,
+    "sources": _TABLE,
+}
+_REQUIRED = ("title", "cores", "isa", "ram_bytes", "usable_ram_bytes", "prefill_threads", "decode_threads", "context")
+_CORE_KEYS: Mapping[str, str] = {"kind": _TEXT, "count": _COUNT, "clock_hz": _RATE}
+_CORE_REQUIRED = ("kind", "count")
+#: what says nothing that a source could be asked for
+_NO_FIGURES = ("title", "bandwidth_method", "notes", "sources")
+_WORDS = {_COUNT: "positive whole number", _RATE: "positive number"}
+
+
+def names() -> list[str]:
+    """Names of the profiles that come with edgequant."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def path_of(name_or_path: str, *, known: Sequence[str]) -> Path:
+    """The file of a profile, by its name or its path; `Error` names the nearest of the `known`."""
+    if name_or_path.endswith(".toml"):
+        return Path(name_or_path)
+    if name_or_path not in names():
+        near = difflib.get_close_matches(name_or_path, known, n=1, cutoff=0.4)
+        suggestion = f"did you mean {near[0]}? " if near else ""
+        raise Error(
+            f"unknown device {name_or_path!r}",
+            hint=f"{suggestion}known: {', '.join(known)}; or the path of a .toml file",
+        )
+    return FOLDER / f"{name_or_path}.toml"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read and check one profile; `Error` for what cannot be read and for what is not right."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Error(f"cannot read the device {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Error(f"{path} is not TOML: {error}") from None
+    _check(str(path), table, KEYS, _REQUIRED)
+    for each in table["cores"]:
+        _check(f"{path}, [[cores]]", each, _CORE_KEYS, _CORE_REQUIRED)
+    _check_figures(path, table)
+    return table
+
+
+def sources(table: Mapping[str, Any]) -> dict[str, str]:
+    """Figure -> where it comes from, for every figure of the table; "unsourced" where nobody says."""
+    return {key: table.get("sources", {}).get(key, UNSOURCED) for key in table if key not in _NO_FIGURES}
+
+
+def _check(where: str, table: Mapping[str, Any], kinds: Mapping[str, str], required: Sequence[str]) -> None:
+    known = f"keys: {', '.join(kinds)}"
+    for key in sorted(table.keys() - kinds.keys()):
+        near = difflib.get_close_matches(key, kinds, n=1)
+        raise Error(f"{where}: unknown key {key!r}", hint=f"did you mean {near[0]}?" if near else known)
+    for key in required:
+        if key not in table:
+            raise Error(f"{where}: the key {key!r} is missing", hint=known)
+    for key, value in table.items():
+        if not _fits(value, kinds[key]):
+            raise Error(f"{where}: {key} = {value!r} is no {_WORDS.get(kinds[key], kinds[key])}")
+
+
+def _check_figures(path: Path, table: Mapping[str, Any]) -> None:
+    if table["usable_ram_bytes"] > table["ram_bytes"]:
+        raise Error(f"{path}: usable_ram_bytes is more than ram_bytes")
+    if ("measured_bandwidth_bytes_per_second" in table) != ("bandwidth_method" in table):
+        raise Error(f"{path}: measured_bandwidth_bytes_per_second and bandwidth_method go together")
+    if table.get("bandwidth_method", METHODS[0]) not in METHODS:
+        raise Error(f"{path}: bandwidth_method is none of {', '.join(METHODS)}")
+    n_cores = sum(each["count"] for each in table["cores"])
+    for key in ("prefill_threads", "decode_threads"):
+        if table[key] > n_cores:
+            raise Error(f"{path}: {key} is more than the {n_cores} cores")
+    for key in sorted(table.get("sources", {}).keys() - table.keys()):
+        raise Error(f"{path}: sources names {key!r}, which the table does not have")
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind in (_COUNT, _RATE):
+        numbers = int if kind == _COUNT else int | float
+        return isinstance(value, numbers) and not isinstance(value, bool) and 0 < value < float("inf")
+    if kind == _TEXT:
+        return isinstance(value, str)
+    if kind == _CORES:
+        return isinstance(value, list) and len(value) > 0 and all(isinstance(item, dict) for item in value)
+    items = value.values() if kind == _TABLE and isinstance(value, dict) else value
+    return isinstance(value, dict if kind == _TABLE else list) and all(isinstance(item, str) for item in items)
