@@ -1,5 +1,6 @@
 """llama.cpp through llama-cpp-python's low-level functions: no sampler, no copies of logits that nobody asked for."""
 
+import ctypes
 import importlib.metadata
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,15 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .. import Error
 from ..convert.llama_library import last_log_line, library, load
+from .llama_batch import Entry, EntryBatch, OwnBatch, Wanted
+from .llama_users import Users
 from .session import Grown, Prompt, Session, Settings, Tree, generate_in_turn, grow_in_turn, n_shared
 
 if TYPE_CHECKING:
     from .session import Logits
 
 T = TypeVar("T")
-Entry = tuple[int, int, Sequence[int], bool]  # token, position, the sequences it belongs to, logits wanted
 BATCH = 512  # llama.cpp's own default for n_ubatch
-_GGML_TYPE_F32 = 0
+_F32 = 0
+_CACHE_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # ggml.h, enum ggml_type
 
 
 def version() -> str:
@@ -34,30 +37,40 @@ class LlamaCppSession:
 
     def __init__(self, path: str, settings: Settings) -> None:
         self._lib = library()
+        self._n_batch = settings.batch or BATCH
         params = self._lib.llama_model_default_params()
         params.n_gpu_layers = 0
         params.use_extra_bufts = settings.repack
+        if not settings.mmap:
+            params.load_mode = self._lib.LLAMA_LOAD_MODE_NONE
         self._model = load(path, params)
         self._context = self._lib.llama_init_from_model(self._model, self._context_params(settings))
         if not self._context:
             self._lib.llama_model_free(self._model)
             raise Error(f"llama.cpp cannot make a context of {settings.context} tokens: {last_log_line()}")
-        self._batch = self._lib.llama_batch_init(BATCH, 0, settings.sequences)
+        self._own = OwnBatch(self._lib, n_tokens=self._n_batch, n_positions=settings.context)
+        self._entries = EntryBatch(self._lib, n_tokens=self._n_batch, n_sequences=settings.sequences)
         self._n_context = settings.context
         self._n_side = settings.sequences - 1
+        self._users = Users(self._logits_of, n=settings.users, n_context=settings.context, n_batch=self._n_batch)
+        self._views: dict[tuple[int, int], Logits] = {}
         self.n_vocab: int = self._lib.llama_vocab_n_tokens(self._lib.llama_model_get_vocab(self._model))
         self.tokens: list[int] = []
 
     def _context_params(self, settings: Settings) -> Any:
         params = self._lib.llama_context_default_params()
-        params.n_ctx = settings.context + (BATCH if settings.sequences > 1 else 0)  # room beside the session's own
-        params.n_batch = params.n_ubatch = min(BATCH, params.n_ctx)
-        params.n_seq_max = settings.sequences
-        params.kv_unified = True  # sequences share cells, so that a copy of one costs nothing
-        params.n_threads = params.n_threads_batch = settings.threads
+        side = self._n_batch if settings.sequences > 1 else 0  # room beside the session's own
+        params.n_ctx = settings.context * settings.users + side
+        params.n_batch = params.n_ubatch = self._n_batch = min(self._n_batch, params.n_ctx)
+        params.n_seq_max = max(settings.sequences, settings.users)
+        params.kv_unified = settings.users == 1  # else each has cells of its own; shared ones make a copy cost nothing
+        params.n_threads, params.n_threads_batch = settings.threads, settings.prefill_threads or settings.threads
         params.no_perf = True
+        params.type_k = params.type_v = _cache_type(settings)
+        if settings.flash_attention is not None:
+            on, off = self._lib.LLAMA_FLASH_ATTN_TYPE_ENABLED, self._lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            params.flash_attn_type = on if settings.flash_attention else off
         if settings.exact:  # with flash attention on, the cache's type makes no difference
-            params.type_k = params.type_v = _GGML_TYPE_F32
             params.flash_attn_type = self._lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         return params
 
@@ -65,59 +78,83 @@ class LlamaCppSession:
         """See `Session.evaluate`."""
         import numpy as np
 
-        if len(self.tokens) + len(token_ids) > self._n_context:
-            raise Error(f"{len(self.tokens) + len(token_ids)} tokens do not fit a context of {self._n_context}")
-        if logits == "all" and len(token_ids) > BATCH:
-            parts = [token_ids[i : i + BATCH] for i in range(0, len(token_ids), BATCH)]
-            return np.concatenate([self.evaluate(part, logits="all").copy() for part in parts])
-        for start in range(0, len(token_ids), BATCH):
-            part = token_ids[start : start + BATCH]
-            self._decode(part, all_logits=logits == "all", last=start + BATCH >= len(token_ids))
-        if logits == "last":
-            last: Logits = self._view(self._lib.llama_get_logits_ith(self._context, -1), 1)[0]
-            return last
+        n = len(token_ids)
+        if len(self.tokens) + n > self._n_context:
+            raise Error(f"{len(self.tokens) + n} tokens do not fit a context of {self._n_context}")
+        parts = [token_ids[i : i + self._n_batch] for i in range(0, n, self._n_batch)]
+        if logits == "all":
+            return (
+                self._append_all(parts[0])
+                if n <= self._n_batch
+                else np.concatenate([self._append_all(p).copy() for p in parts])
+            )
+        for part in parts[:-1]:
+            self._append(part, "none")
+        self._append(parts[-1], "last")
+        last: Logits = self._view(self._lib.llama_get_logits_ith(self._context, -1), 1)[0]
+        return last
+
+    def _append_all(self, token_ids: Sequence[int]) -> "Logits":
+        self._append(token_ids, "all")
         return self._view(self._lib.llama_get_logits(self._context), len(token_ids))
 
-    def _decode(self, token_ids: Sequence[int], *, all_logits: bool, last: bool) -> None:
-        past, n = len(self.tokens), len(token_ids)
-        self._submit([(t, past + i, (0,), all_logits or (last and i == n - 1)) for i, t in enumerate(token_ids)])
+    def _append(self, token_ids: Sequence[int], wanted: Wanted) -> None:
+        """Append one batch of tokens to sequence 0."""
+        self._compute(self._own.of(token_ids, position=len(self.tokens), wanted=wanted), len(token_ids))
         self.tokens.extend(token_ids)
 
     def _submit(self, entries: Sequence[Entry]) -> None:
-        """Compute one batch, of at most `BATCH` tokens."""
-        batch = self._batch
-        batch.n_tokens = len(entries)
-        for i, (token, position, sequences, wanted) in enumerate(entries):
-            batch.token[i] = token
-            batch.pos[i] = position
-            batch.n_seq_id[i] = len(sequences)
-            for j, sequence in enumerate(sequences):
-                batch.seq_id[i][j] = sequence
-            batch.logits[i] = wanted
+        """Compute one batch of entries, as many as fit one."""
+        self._compute(self._entries.of(entries), len(entries))
+
+    def _compute(self, batch: Any, n: int) -> None:
         code = self._lib.llama_decode(self._context, batch)
         if code != 0:
-            raise Error(f"llama.cpp could not compute {len(entries)} tokens (code {code}): {last_log_line()}")
+            raise Error(f"llama.cpp could not compute {n} tokens (code {code}): {last_log_line()}")
 
     def _view(self, pointer: Any, rows: int) -> "Logits":
         import numpy as np
 
-        view: Logits = np.ctypeslib.as_array(pointer, shape=(rows, self.n_vocab))
-        return view
+        place = ctypes.addressof(pointer.contents), rows
+        if place not in self._views:  # llama.cpp writes to the same memory again and again
+            self._views[place] = np.ctypeslib.as_array(pointer, shape=(rows, self.n_vocab))
+        return self._views[place]
 
     def rewind(self, n_tokens: int) -> None:
         """See `Session.rewind`."""
-        if n_tokens < len(self.tokens):
-            memory = self._lib.llama_get_memory(self._context)
-            self._lib.llama_memory_seq_rm(memory, 0, n_tokens, -1)
-            del self.tokens[n_tokens:]
+        if n_tokens >= len(self.tokens):
+            return
+        memory, kept = self._lib.llama_get_memory(self._context), self.tokens[:n_tokens]
+        if self._lib.llama_memory_seq_rm(memory, 0, n_tokens, -1):
+            self.tokens = kept
+            return
+        self._lib.llama_memory_seq_rm(memory, 0, -1, -1)  # a recurrent state has no way back but from the start
+        self.tokens = []
+        if kept:
+            self.evaluate(kept, logits="last")
+
+    def extend_each(self, token_ids: Sequence[Sequence[int]]) -> "Logits":
+        """See `Session.extend_each`."""
+        return self._users.extend(token_ids)
+
+    def rewind_each(self, n_tokens: int) -> None:
+        """See `Session.rewind_each`."""
+        memory = self._lib.llama_get_memory(self._context)
+        for user, length in enumerate(self._users.lengths):
+            if n_tokens < length and not self._lib.llama_memory_seq_rm(memory, user, n_tokens, -1):
+                raise Error("this model's state cannot be taken back to an earlier token")
+        self._users.lengths = [min(n_tokens, length) for length in self._users.lengths]
+
+    def _logits_of(self, entries: Sequence[Entry]) -> "Logits":
+        self._submit(entries)
+        wanted = sum(entry[3] for entry in entries)
+        return self._view(self._lib.llama_get_logits(self._context), wanted) if wanted else self._rows([])
 
     def grow(self, trees: Sequence[Tree]) -> list[Grown]:
         """See `Session.grow`: as many trees at a time as sequences and one batch hold."""
         grown: list[Grown] = []
-        for group in _groups(trees, self._n_side, n_sides=lambda t: max(1, len(t.branches)), n_tokens=_tree_tokens):
-            fits = (
-                sum(map(_tree_tokens, group)) <= BATCH and sum(max(1, len(t.branches)) for t in group) <= self._n_side
-            )
+        for group in self._groups(trees, n_sides=_tree_sides, n_tokens=_tree_tokens):
+            fits = sum(map(_tree_tokens, group)) <= self._n_batch and sum(map(_tree_sides, group)) <= self._n_side
             grown += self._grow_together(group) if fits else grow_in_turn(self, group)
         return grown
 
@@ -139,6 +176,20 @@ class LlamaCppSession:
             for tree in trees
         ]
 
+    def _groups(
+        self, items: Sequence[T], *, n_sides: Callable[[T], int], n_tokens: Callable[[T], int]
+    ) -> Iterator[list[T]]:
+        """Cut into runs that fit the side sequences and one batch; an item that does not fit at all stands alone."""
+        group: list[T] = []
+        for item in items:
+            grown = [*group, item]
+            if group and (sum(map(n_sides, grown)) > self._n_side or sum(map(n_tokens, grown)) > self._n_batch):
+                yield group
+                grown = [item]
+            group = grown
+        if group:
+            yield group
+
     def _rows(self, rows: "Iterable[Logits]") -> "Logits":
         import numpy as np
 
@@ -156,8 +207,8 @@ class LlamaCppSession:
     def generate(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """See `Session.generate`: as many prompts at a time as sequences and one batch hold."""
         answers: list[list[int]] = []
-        for group in _groups(prompts, self._n_side, n_sides=lambda p: 1, n_tokens=_prompt_tokens):
-            fits = self._n_side and sum(map(_prompt_tokens, group)) <= BATCH
+        for group in self._groups(prompts, n_sides=lambda p: 1, n_tokens=_prompt_tokens):
+            fits = self._n_side and sum(map(_prompt_tokens, group)) <= self._n_batch
             answers += self._generate_together(group) if fits else generate_in_turn(self, group)
         return answers
 
@@ -194,7 +245,7 @@ class LlamaCppSession:
 
     def close(self) -> None:
         """See `Session.close`."""
-        self._lib.llama_batch_free(self._batch)
+        self._entries.close()
         self._lib.llama_free(self._context)
         self._lib.llama_model_free(self._model)
 
@@ -211,20 +262,21 @@ def _prompt_tokens(prompt: Prompt) -> int:
     return len(prompt.token_ids) + prompt.max_tokens
 
 
+def _tree_sides(tree: Tree) -> int:
+    return max(1, len(tree.branches))
+
+
 def _tree_tokens(tree: Tree) -> int:
     return len(tree.stem) + sum(map(len, tree.branches))
 
 
-def _groups(
-    items: Sequence[T], most_sides: int, *, n_sides: Callable[[T], int], n_tokens: Callable[[T], int]
-) -> Iterator[list[T]]:
-    """Cut into runs that fit the side sequences and one batch; an item that does not fit at all stands alone."""
-    group: list[T] = []
-    for item in items:
-        grown = [*group, item]
-        if group and (sum(map(n_sides, grown)) > most_sides or sum(map(n_tokens, grown)) > BATCH):
-            yield group
-            grown = [item]
-        group = grown
-    if group:
-        yield group
+def _cache_type(settings: Settings) -> int:
+    """The number of the cache's type; `Error` for a combination that llama.cpp does not have."""
+    if settings.exact:
+        return _F32
+    if settings.cache_type != "f16" and settings.flash_attention is False:
+        raise Error(
+            f"llama.cpp keeps a {settings.cache_type} cache with flash attention only",
+            hint="leave flash attention on, or take an f16 cache",
+        )
+    return _CACHE_TYPES[settings.cache_type]

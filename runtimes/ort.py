@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import Error
 from ..convert.fused.graph import CONTEXT, KEPT, MODEL_FILE, SHARED_BUFFER
-from .session import Grown, Prompt, Session, Settings, Tree, generate_in_turn, grow_in_turn
+from .session import Grown, Prompt, Session, Settings, Tree, Unsupported, generate_in_turn, grow_in_turn
 
 if TYPE_CHECKING:
     from .session import Logits
@@ -17,6 +17,8 @@ _ERRORS_ONLY = 3
 _FOLDER_OF_DATA = "session.model_external_initializers_file_folder_path"  # onnxruntime_session_options_config_keys.h
 #: of a prefill: memory grows with every one of them (0.4 MB in SmolLM2-135M), speed does so up to about here
 _TOKENS_AT_ONCE = 128
+
+_ONE_SEQUENCE = "the graph computes one sequence at a time: several users wait for each other"
 
 
 def version() -> str:
@@ -33,7 +35,9 @@ class OrtSession:
     """One inference session and its key/value cache."""
 
     def __init__(self, path: str, settings: Settings) -> None:
+        _refuse(settings)
         file = Path(path) / MODEL_FILE
+        self._n_batch = settings.batch or _TOKENS_AT_ONCE
         self._session = load(file, settings)
         stated = [*self._session.get_inputs(), *self._session.get_overridable_initializers()]
         self._inputs = {value.name: value for value in stated}
@@ -58,7 +62,7 @@ class OrtSession:
 
         if len(self.tokens) + len(token_ids) > self._n_context:
             raise Error(f"{len(self.tokens) + len(token_ids)} tokens do not fit a context of {self._n_context}")
-        parts = [token_ids[i : i + _TOKENS_AT_ONCE] for i in range(0, len(token_ids), _TOKENS_AT_ONCE)]
+        parts = [token_ids[i : i + self._n_batch] for i in range(0, len(token_ids), self._n_batch)]
         if logits == "all":
             return np.concatenate([self._step(part, kept=len(part)) for part in parts])
         for part in parts[:-1]:
@@ -102,9 +106,32 @@ class OrtSession:
         """See `Session.generate`."""
         return generate_in_turn(self, prompts)
 
+    def extend_each(self, token_ids: Sequence[Sequence[int]]) -> "Logits":
+        """See `Session.extend_each`."""
+        raise Unsupported(_ONE_SEQUENCE)
+
+    def rewind_each(self, n_tokens: int) -> None:
+        """See `Session.rewind_each`."""
+        raise Unsupported(_ONE_SEQUENCE)
+
     def close(self) -> None:
         """See `Session.close`."""
         del self._cache, self._session
+
+
+def _refuse(settings: Settings) -> None:
+    """`Unsupported` for what ONNX Runtime has no choice of."""
+    lacking = {
+        _ONE_SEQUENCE: settings.users > 1,
+        "ONNX Runtime has no switch for how it reads the weights' file": not settings.mmap,
+        f"the graph keeps keys and values in float32, not in {settings.cache_type}": settings.cache_type != "f16",
+        "the graph's attention is one operator: flash attention is no choice": settings.flash_attention is not None,
+        "ONNX Runtime has one pool of threads for prefill and decode": settings.prefill_threads
+        not in (None, settings.threads),
+    }
+    for reason, asked in lacking.items():
+        if asked:
+            raise Unsupported(reason, hint="leave the option out for ONNX formats: --formats names others")
 
 
 def load(file: Path, settings: Settings, *, model: bytes = b"") -> Any:

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     Logits = NDArray[np.float32]
 
 
+#: what llama.cpp can keep keys and values in; "f16" stands for the engine's own elsewhere (float32 in ONNX Runtime)
+CACHE_TYPES = ("f16", "q8_0", "q4_0")
+
+
+class Unsupported(Error):
+    """What the engine does not have; another engine may."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How an engine is to run; `context` in tokens."""
@@ -23,6 +31,20 @@ class Settings:
     repack: bool = True  # llama.cpp's repacked and AMX kernels (`use_extra_bufts`)
     exact: bool = False  # float32 key/value cache and no flash attention, for comparing logits
     sequences: int = 1  # how many the cache may hold beside each other, where the engine batches them
+    users: int = 1  # sequences with `context` tokens of cache each, for `Session.extend_each`
+    mmap: bool = True  # map the file; else read it into memory of the process's own
+    cache_type: str = "f16"  # of keys and values: one of CACHE_TYPES; what else an engine has is its own affair
+    flash_attention: bool | None = None  # None: as the engine chooses
+    prefill_threads: int | None = None  # where the engine has two pools; None: as many as `threads`
+    batch: int | None = None  # tokens of a prompt that are computed at once; None: the engine's own choice
+
+    def __post_init__(self) -> None:
+        if self.cache_type not in CACHE_TYPES:
+            raise Error(f"unknown cache type {self.cache_type!r}", hint=f"known: {', '.join(CACHE_TYPES)}")
+        for name in ("threads", "context", "sequences", "users", "prefill_threads", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise Error(f"{name.replace('_', ' ')} is {value}", hint="it is a count of one or more")
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
@@ -77,6 +99,18 @@ class Session(Protocol):
 
     def generate(self, prompts: "Sequence[Prompt]") -> list[list[int]]:
         """Greedy answers to several prompts, without the tokens that end them; what the cache holds then is open."""
+        ...
+
+    def extend_each(self, token_ids: "Sequence[Sequence[int]]") -> "Logits":
+        """Append tokens, one or more, to each of the session's `Settings.users` sequences, in as few batches as go.
+
+        Returns the logits [users, n_vocab] after the last of each. A session that is used so is used so alone.
+        `Unsupported` where the engine computes one sequence at a time.
+        """
+        ...
+
+    def rewind_each(self, n_tokens: int) -> None:
+        """Keep the first `n_tokens` of each of them."""
         ...
 
     def close(self) -> None:

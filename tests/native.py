@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +254,54 @@ def run_graph(job: dict[str, Any]) -> dict[str, Any]:
     given = {name: np.array(values, np.float32) for name, values in job["inputs"].items()}
     names = [value.name for value in session.get_outputs()]
     return {name: values.tolist() for name, values in zip(names, session.run(names, given), strict=True)}
+
+
+def under_options(job: dict[str, Any]) -> dict[str, Any]:
+    """Logits under each of `job["options"]` (name -> what differs), as largest distance to the plain ones.
+
+    Relative to the largest logit; "mean KL divergence" likewise, and an `Error`'s text where the engine refuses.
+    """
+    import numpy as np
+
+    from edgequant import Error
+    from edgequant.accuracy.divergence import log_softmax
+
+    tokens, plain = job["tokens"], Settings(threads=2, context=256, repack=False)
+    opened = session.open_session(job["container"], job["path"], plain)
+    expected = opened.evaluate(tokens, logits="all").copy()
+    log_p = log_softmax(expected)
+    found: dict[str, Any] = {}
+    for name, changes in job["options"].items():
+        try:
+            opened = session.open_session(job["container"], job["path"], replace(plain, **changes))
+            logits = opened.evaluate(tokens, logits="all")
+        except Error as error:
+            found[name] = [type(error).__name__, str(error), error.hint]
+            continue
+        divergence = float((np.exp(log_p) * (log_p - log_softmax(logits))).sum(axis=-1).mean())
+        found[name] = [float(np.abs(logits - expected).max() / np.abs(expected).max()), divergence]
+    return found
+
+
+def several_users(job: dict[str, Any]) -> dict[str, Any]:
+    """Logits of sequences taken further together, as largest distance to each taken alone, step by step."""
+    import numpy as np
+
+    settings = Settings(threads=2, context=128, repack=False, exact=True, batch=job.get("batch"))
+    alone = session.open_session("gguf", job["path"], settings)
+    steps = job["steps"]
+    expected = []
+    for user in range(len(steps[0])):
+        alone.rewind(0)
+        expected.append([alone.evaluate(step[user], logits="last").copy() for step in steps])
+    opened = session.open_session("gguf", job["path"], replace(settings, users=len(steps[0])))
+    together = [opened.extend_each(step).copy() for step in steps]
+    opened.rewind_each(len(steps[0][0]))
+    again = opened.extend_each(steps[1]).copy()
+    scale = float(np.abs(np.array(expected)).max())
+    return {
+        "shape": list(together[0].shape),
+        "together": float(np.abs(np.array(together).swapaxes(0, 1) - np.array(expected)).max() / scale),
+        "rewound": float(np.abs(again - together[1]).max() / scale),
+        "users differ": float(np.abs(together[0][0] - together[0][1]).max() / scale),
+    }
