@@ -1,8 +1,9 @@
 """A checkpoint written as an unquantised GGUF file, in blocks of rows."""
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -62,24 +63,12 @@ def _write_file(
     stored: Stored,
     progress: Callable[[str], None],
 ) -> None:
-    model = geometry(checkpoint)
     writer = quick_writer(path, find(checkpoint).gguf)
-    _add_metadata(writer, checkpoint, model, stored.dtype)
-    write_vocabulary(vocabulary, writer, n_tokens=model.vocabulary)
-    constants = rope.tensors(model)
-    for name, values in constants.items():
-        writer.add_tensor_info(name, values.shape, values.dtype, values.nbytes)
-    for tensor in tensors:
-        _declare(writer, tensor, stored.dtype)
+    _describe(writer, checkpoint, vocabulary, tensors=tensors, dtype=stored.dtype)
     with ExitStack() as stack:
         stack.callback(writer.close)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        assert writer.fout is not None
-        stream = writer.fout[0]
-        _pad(stream, writer.data_alignment)
-        for values in constants.values():
+        stream = _write_header(writer)
+        for values in rope.tensors(geometry(checkpoint)).values():
             stream.write(values.tobytes())
             _pad(stream, writer.data_alignment)
         for done, tensor in enumerate(tensors):
@@ -88,6 +77,51 @@ def _write_file(
                 name, kind = tensor.pieces[0].tensor.name, _stored_as(tensor, stored.dtype)
                 stream.write(encode(block, kind, name=name, allow_nan=stored.allow_nan).data)
             _pad(stream, writer.data_alignment)
+
+
+def header_bytes(checkpoint: Checkpoint, vocabulary: Vocabulary | None) -> int:
+    """Bytes before the tensors' data, in whatever type: metadata, vocabulary and the table of tensors.
+
+    They are really written, to a temporary file; llama.cpp keeps all of it when it quantises. The vocabulary is taken
+    as it comes, unproven: where llama.cpp turns out to need another variant of it, a name is some bytes longer or
+    shorter. Without a vocabulary its bytes are left out.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        writer = quick_writer(Path(folder) / "header.gguf", find(checkpoint).gguf)
+        unproven = replace(vocabulary, files=None) if vocabulary else None
+        _describe(writer, checkpoint, unproven, tensors=plan(checkpoint), dtype="F16")
+        with closing(writer):
+            return _write_header(writer).tell()
+
+
+def _describe(
+    writer: "GGUFWriter",
+    checkpoint: Checkpoint,
+    vocabulary: Vocabulary | None,
+    *,
+    tensors: Sequence[PlannedTensor],
+    dtype: str,
+) -> None:
+    """Tell the writer all of the file but the values."""
+    model = geometry(checkpoint)
+    _add_metadata(writer, checkpoint, model, dtype)
+    if vocabulary:
+        write_vocabulary(vocabulary, writer, n_tokens=model.vocabulary)
+    for name, values in rope.tensors(model).items():
+        writer.add_tensor_info(name, values.shape, values.dtype, values.nbytes)
+    for tensor in tensors:
+        _declare(writer, tensor, dtype)
+
+
+def _write_header(writer: "GGUFWriter") -> BinaryIO:
+    """Write what comes before the data; returns the file, at the place where the data starts."""
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    assert writer.fout is not None
+    stream: BinaryIO = writer.fout[0]
+    _pad(stream, writer.data_alignment)
+    return stream
 
 
 def _add_metadata(writer: "GGUFWriter", checkpoint: Checkpoint, model: Geometry, dtype: str) -> None:
