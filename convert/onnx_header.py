@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from .. import Error
 
 #: TensorProto.DataType -> numpy's name for it, bits of an element
-_TYPES = {
+TYPES = {
     **{1: ("float32", 32), 2: ("uint8", 8), 3: ("int8", 8), 4: ("uint16", 16), 5: ("int16", 16), 6: ("int32", 32)},
     **{7: ("int64", 64), 9: ("bool", 8), 10: ("float16", 16), 11: ("float64", 64), 12: ("uint32", 32)},
     **{13: ("uint64", 64), 16: ("bfloat16", 16), 17: ("float8_e4m3fn", 8), 18: ("float8_e4m3fnuz", 8)},
@@ -216,7 +216,7 @@ def _tensor(stream: BinaryIO, length: int) -> OnnxTensor:
             name = _text(stream, value)
         elif number == 13:
             beside.update([_pair(stream, value)])
-    type_, bits = _TYPES.get(kind, (f"type {kind}", 0))
+    type_, bits = TYPES.get(kind, (f"type {kind}", 0))
     place = _external(beside) if beside else place
     return OnnxTensor(name=name, shape=tuple(shape), type=type_, bits=bits, place=place)
 

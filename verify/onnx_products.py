@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..convert.fused.graph import MODEL_FILE
+from ..convert.fused.message import field, text
 from ..runtimes import ort
 from ..runtimes.session import Settings
 from .finding import FAILED, NOT_CHECKED, PASSED, Finding
@@ -108,19 +109,7 @@ def with_outputs(model: bytes, names: Sequence[str]) -> bytes:
     Where a message of a protocol buffer holds a field twice, the two are merged: what is appended is a second graph
     (ModelProto 7) of nothing but outputs (GraphProto 12), each with its name (ValueInfoProto 1).
     """
-    return model + _field(7, b"".join(_field(12, _field(1, name.encode())) for name in names))
-
-
-def _field(number: int, data: bytes) -> bytes:
-    return bytes([number << 3 | 2]) + _varint(len(data)) + data
-
-
-def _varint(value: int) -> bytes:
-    data = bytearray()
-    while value > 0x7F:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*data, value])
+    return model + field(7, b"".join(field(12, text(1, name)) for name in names))
 
 
 def _compared(product: Product, x: "NDArray[Any]", y: "Floats") -> Compared:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ... import Error
+from . import message
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +20,7 @@ CONTEXT = "context_length"  # tokens that there will be: longrope takes its fact
 SHARED_BUFFER = "past_present_share_buffer"  # onnxruntime-genai's word: past and present may be one buffer
 CONTRIB = "com.microsoft"  # the domain of ONNX Runtime's own operators
 _OPSET, _IR_VERSION = 21, 10
-_SMALL_BYTES = 1024  # what is smaller lies in the graph itself
+INLINE_BYTES = 1024  # what is smaller lies in the graph itself
 #: bytes that a tensor in the file begins at a multiple of: a cache line, and a page of its own from so many bytes on
 _ALIGNMENT, _PAGE, _PAGED_BYTES = 64, 4096, 2**16
 
@@ -29,15 +30,16 @@ class Graph:
 
     def __init__(self, data: BinaryIO) -> None:
         self._data = data
-        self._nodes: list[Any] = []
-        self._tensors: dict[str, Any] = {}
-        self._inputs: list[Any] = []
-        self._outputs: list[Any] = []
+        self._nodes: list[bytes] = []
+        self._tensors: dict[str, bytes] = {}
+        self._places: dict[str, tuple[str, int, int]] = {}  # of streamed tensors: type, offset, length
+        self._inputs: list[bytes] = []
+        self._outputs: list[bytes] = []
         self._n_names = 0
 
     def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
         """Declare an input of the graph; `dtype` is numpy's name, a word in `shape` a length that is left open."""
-        self._inputs.append(_value(name, dtype, shape))
+        self._inputs.append(message.value(name, dtype, shape))
         return name
 
     def default_input(self, name: str, values: "Values") -> str:
@@ -47,7 +49,7 @@ class Graph:
 
     def output(self, name: str, dtype: str, shape: Sequence[int | str]) -> None:
         """Declare that a value is an output."""
-        self._outputs.append(_value(name, dtype, shape))
+        self._outputs.append(message.value(name, dtype, shape))
 
     def node(
         self, operator: str, inputs: Sequence[str], *, domain: str = "", output: str = "", **attributes: Any
@@ -59,10 +61,8 @@ class Graph:
         self, operator: str, inputs: Sequence[str], *, outputs: Sequence[str] | int, domain: str = "", **attributes: Any
     ) -> list[str]:
         """Add a node with several outputs, named or counted; "" is one that nobody asks for."""
-        from onnx import helper
-
         names = [self.fresh(operator) for _ in range(outputs)] if isinstance(outputs, int) else list(outputs)
-        self._nodes.append(helper.make_node(operator, list(inputs), names, domain=domain, **attributes))
+        self._nodes.append(message.node(operator, inputs, names, domain=domain, attributes=attributes))
         return names
 
     def fresh(self, word: str) -> str:
@@ -76,12 +76,10 @@ class Graph:
 
     def constant(self, name: str, values: "Values") -> str:
         """A tensor that is there as a whole; the same name again is the same tensor."""
-        from onnx import numpy_helper
-
         if name in self._tensors:
             return name
-        if values.nbytes < _SMALL_BYTES:
-            self._tensors[name] = numpy_helper.from_array(values, name)
+        if values.nbytes < INLINE_BYTES:
+            self._tensors[name] = message.tensor(name, values)
             return name
         return self.stream(name, str(values.dtype), values.shape, [values])
 
@@ -90,62 +88,44 @@ class Graph:
         import numpy as np
 
         expected = prod(shape) * np.dtype(dtype).itemsize
-        multiple = _PAGE if expected >= _PAGED_BYTES else _ALIGNMENT
-        start = -(-self._data.tell() // multiple) * multiple
+        start = start_of(self._data.tell(), expected)
         self._data.seek(start)
         written = sum(self._data.write(np.ascontiguousarray(block, dtype=dtype).data.cast("B")) for block in blocks)
         if written != expected:
             raise Error(f"tensor {name} has {written} bytes of data instead of {expected}")
-        self._tensors[name] = _external(name, dtype, shape, start, expected)
-        return name
+        return self._placed(name, shape, (dtype, start, expected))
 
     def alias(self, name: str, of: str, shape: Sequence[int]) -> str:
         """A second tensor, of another shape, over the bytes of one that was streamed."""
-        from onnx import TensorProto
+        return self._placed(name, shape, self._places[of])
 
-        tensor = TensorProto()
-        tensor.CopyFrom(self._tensors[of])
-        tensor.name = name
-        del tensor.dims[:]
-        tensor.dims.extend(shape)
-        self._tensors[name] = tensor
+    def _placed(self, name: str, shape: Sequence[int], place: tuple[str, int, int]) -> str:
+        """A tensor whose data lies in `DATA_FILE`."""
+        dtype, offset, length = self._places[name] = place
+        where: dict[str, str | int] = {"location": DATA_FILE, "offset": offset, "length": length}
+        self._tensors[name] = message.external(name, dtype, shape, where)
         return name
 
     def write(self, path: Path, *, name: str, producer: tuple[str, str], metadata: Mapping[str, str]) -> None:
         """Write the graph; the data file must lie beside it under the name `DATA_FILE`."""
-        from onnx import helper
+        path.write_bytes(self.encoded(name=name, producer=producer, metadata=metadata))
 
-        graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, list(self._tensors.values()))
-        model = helper.make_model(
-            graph,
-            producer_name=producer[0],
-            producer_version=producer[1],
-            ir_version=_IR_VERSION,
-            opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid(CONTRIB, 1)],
+    def encoded(self, *, name: str, producer: tuple[str, str], metadata: Mapping[str, str]) -> bytes:
+        """The graph's own file."""
+        graph = message.graph(
+            name=name, nodes=self._nodes, tensors=self._tensors.values(), ends=(self._inputs, self._outputs)
         )
-        helper.set_model_props(model, dict(metadata))
-        path.write_bytes(model.SerializeToString(deterministic=True))
+        model = message.Model(
+            graph=graph,
+            ir_version=_IR_VERSION,
+            producer=producer,
+            opsets={"": _OPSET, CONTRIB: 1},
+            metadata=metadata,
+        )
+        return model.encoded()
 
 
-def _value(name: str, dtype: str, shape: Sequence[int | str]) -> Any:
-    from onnx import helper
-
-    return helper.make_tensor_value_info(name, _onnx_type(dtype), list(shape))
-
-
-def _external(name: str, dtype: str, shape: Sequence[int], offset: int, length: int) -> Any:
-    """A tensor whose data lies in `DATA_FILE` (onnx's docs/ExternalData.md)."""
-    from onnx import TensorProto
-
-    tensor = TensorProto(name=name, data_type=_onnx_type(dtype), data_location=TensorProto.EXTERNAL)
-    tensor.dims.extend(shape)
-    for key, value in (("location", DATA_FILE), ("offset", offset), ("length", length)):
-        tensor.external_data.add(key=key, value=str(value))
-    return tensor
-
-
-def _onnx_type(dtype: str) -> int:
-    import numpy as np
-    from onnx import helper
-
-    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+def start_of(position: int, n_bytes: int) -> int:
+    """Where a tensor of `n_bytes` begins in the file: the next multiple that such a one has from `position` on."""
+    multiple = _PAGE if n_bytes >= _PAGED_BYTES else _ALIGNMENT
+    return -(-position // multiple) * multiple

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ... import Error, __version__
+from ... import __version__
 from ..atomic import replacing
 from ..checkpoint import open_folder
 from .decoder import Decoder
@@ -18,10 +18,6 @@ def write(job: Mapping[str, Any], progress: Callable[[str], None]) -> None:
 
     Weights that are no finite numbers have no scale: `job["allow_nan"]` lets them into float32 alone.
     """
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        raise Error(f"{error}", hint='pip install "edgequant[convert]"') from None
     checkpoint = open_folder(Path(job["folder"]), revision=job.get("revision", "not computed"))
     made = scheme(job, checkpoint, progress)
     progress("writes the graph")
