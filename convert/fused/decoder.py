@@ -167,17 +167,22 @@ class Decoder:
     def _caches(self, *, slides: bool) -> list[str]:
         """Names of the caches of cosines and sines; longrope's two lie one behind the other."""
         graph, suffix = self._graph, "_sliding" if slides and self.model.local_rope_theta else ""
-        n = positions.n_positions(self.model)
-        second = positions.long_rotation(self.model)
         if f"cos{suffix}" not in graph:
-            import numpy as np
-
-            caches = list(positions.rotation(self.model, slides=slides).cache(second[1] if second else n))
-            if second:
-                caches = [np.concatenate(pair) for pair in zip(caches, second[0].cache(n), strict=True)]
-            graph.constant(f"cos{suffix}", caches[0])
-            graph.constant(f"sin{suffix}", caches[1])
+            cosines, sines = self._rotation(slides=slides)
+            graph.constant(f"cos{suffix}", cosines)
+            graph.constant(f"sin{suffix}", sines)
         return [f"cos{suffix}", f"sin{suffix}"]
+
+    def _rotation(self, *, slides: bool) -> "tuple[Floats, Floats]":
+        """Cosines and sines, each float32 [positions, rotary_dim / 2]."""
+        import numpy as np
+
+        n, second = positions.n_positions(self.model), positions.long_rotation(self.model)
+        first = positions.rotation(self.model, slides=slides)
+        if not second:
+            return first.cache(n)
+        cosines, sines = zip(first.cache(second[1]), second[0].cache(n), strict=True)
+        return np.concatenate(cosines), np.concatenate(sines)
 
     def _positions(self, original: int) -> str:
         """Positions int64 [1, tokens]; with `original`, those of the second cache where there are more tokens."""
@@ -215,7 +220,7 @@ class Decoder:
     def _head_norm(self, name: str, x: str) -> str:
         import numpy as np
 
-        graph, weights = self._graph, vector(self._tensors[name])
+        graph, weights = self._graph, self._vector(name)
         if len(weights) != self.model.head_dim:
             return self._norm(x, name)
         heads = graph.constant("heads", np.array([0, 0, -1, self.model.head_dim]))
@@ -264,11 +269,10 @@ class Decoder:
         return self._graph.node("SimplifiedLayerNormalization", inputs, axis=-1, epsilon=self.model.norm_epsilon)
 
     def _weights(self, name: str) -> str:
-        return (
-            name
-            if name in self._graph
-            else self._graph.constant(name, vector(self._tensors[name], allow_nan=self._allow_nan))
-        )
+        return name if name in self._graph else self._graph.constant(name, self._vector(name))
+
+    def _vector(self, name: str) -> "Floats":
+        return vector(self._tensors[name], allow_nan=self._allow_nan)
 
     def _scaled(self, x: str, by: float | None) -> str:
         import numpy as np

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """Weights [n_rows, n_columns], rows being outputs as PyTorch has them, and a bias [n_rows] or none."""
+    """Weights [n_rows, n_columns], rows being outputs as PyTorch has them, and a bias [n_rows] or none.
+
+    Those of an `unread` one are not at hand: its shape counts alone, and its bias is zeros.
+    """
 
     name: str
     parts: tuple[PlannedTensor, ...]  # whose rows follow each other
     bias: tuple[PlannedTensor, ...] = ()
     allow_nan: bool = False
+    unread: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -43,6 +47,8 @@ class Matrix:
         """The bias [n_rows], or None."""
         import numpy as np
 
+        if self.unread:
+            return np.zeros(self.n_rows, np.float32) if self.bias else None
         parts = [vector(part, allow_nan=self.allow_nan) for part in self.bias]
         return np.concatenate(parts) if parts else None
 

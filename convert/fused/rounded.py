@@ -32,12 +32,17 @@ class Rounded:
 
     def _weights(self, graph: Graph, matrix: Matrix) -> tuple[str, str]:
         """Names of the weights int8 [columns, rows] and of their scales float32 [rows], or one."""
+        data, scales = f"{matrix.name}.int8", f"{matrix.name}.int8.scales"  # a tied embedding has scales, too
+        turned, values = _unread(matrix, self.options) if matrix.unread else self._turned(matrix)
+        graph.stream(data, "int8", turned.shape, [turned])
+        graph.constant(scales, values)
+        return data, scales
+
+    def _turned(self, matrix: Matrix) -> tuple[Any, Any]:
+        """One product's weights (`plain_head`: the head's), a byte each, and their scales."""
         import numpy as np
 
-        data, scales = f"{matrix.name}.int8", f"{matrix.name}.int8.scales"  # a tied embedding has scales, too
-        turned = np.empty(
-            (matrix.n_columns, matrix.n_rows), np.int8
-        )  # one product's weights (`plain_head`: the head's), a byte each
+        turned = np.empty((matrix.n_columns, matrix.n_rows), np.int8)
         largest = _LARGEST_REDUCED if self.options.reduce_range else _LARGEST
         whole = None if self.options.per_channel else _largest(matrix) / np.float32(largest)
         kept, done = list[Any](), 0
@@ -47,9 +52,15 @@ class Rounded:
             turned[:, done : done + len(block)] = np.rint(block / divisor[..., None]).T
             kept.append(scale)
             done += len(block)
-        graph.stream(data, "int8", turned.shape, [turned])
-        graph.constant(scales, np.concatenate(kept) if whole is None else whole)
-        return data, scales
+        return turned, np.concatenate(kept) if whole is None else whole
+
+
+def _unread(matrix: Matrix, options: OnnxOptions) -> tuple[Any, Any]:
+    """The same in shape alone; takes no memory."""
+    import numpy as np
+
+    turned = np.broadcast_to(np.int8(0), (matrix.n_columns, matrix.n_rows))
+    return turned, np.broadcast_to(np.float32(0), (matrix.n_rows,) if options.per_channel else ())
 
 
 def _largest(matrix: Matrix) -> Any:

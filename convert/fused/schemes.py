@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..calibration.observed import Observed, gram, span
 from ..checkpoint import Checkpoint
-from ..formats import find
+from ..formats import Format, find
 from ..onnx_options import OnnxOptions, from_job
 from .blocked import Blocked
 from .blocks import Packed, k_quant, nearest
@@ -19,18 +19,22 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-Observe = Callable[[Callable[..., Any]], Observed[Any]]  # how to gather -> what is observed
+Observe = Callable[[Callable[..., Any]], Any]  # how to gather -> what is observed: `of(product)`
 
 
 def scheme(job: Mapping[str, Any], checkpoint: Checkpoint, progress: Callable[[str], None]) -> Scheme:
     """The scheme of `job["format"]` under `job["options"]`; a calibrated one reads the text as layers ask for it."""
-    fmt, options = find(job["format"]), from_job(job["options"])
-    if fmt.name == "onnx-fp32":
-        return FLOAT
 
     def observe(gather: Callable[..., Any]) -> Observed[Any]:
         return Observed(checkpoint, job, gather, progress)
 
+    return products(find(job["format"]), from_job(job["options"]), observe)
+
+
+def products(fmt: Format, options: OnnxOptions, observe: "Observe") -> Scheme:
+    """The scheme of a format; `observe` is asked where a text has to say something."""
+    if fmt.name == "onnx-fp32":
+        return FLOAT
     shared = _eight_bits(options, observe)  # embedding and head of every quantised format
     layers = _LAYERS[fmt.smoothed or fmt.name](options, observe)
     plain = options.plain_head and fmt.rounds_activations
