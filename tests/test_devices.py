@@ -55,7 +55,30 @@ def test_every_profile_is_whole_and_says_where_its_figures_come_from(name: str) 
 
 
 def test_the_boards_that_people_ask_for_are_there() -> None:
-    assert {"rpi-zero2w", "rpi4-4gb", "rpi5-8gb", "n100-16gb", "macbook-air-m1-8gb", "cloud-vm-2c-4gb"} <= set(NAMES)
+    boards = {"rpi-zero2w", "rpi3b-plus", "rpi400-4gb", "rpi500plus-16gb", "rk3588-16gb", "jetson-orin-nano-8gb"}
+    boards |= {f"rpi4-{n}gb" for n in (1, 2, 4, 8)} | {f"rpi5-{n}gb" for n in (2, 4, 8, 16)}
+    laptops = {"macbook-air-m1-8gb", "macbook-air-m2-8gb", "macbook-air-m3-8gb", "macbook-air-m4-16gb"}
+    laptops |= {"ryzen-7840u-32gb", "core-ultra-155h-32gb", "avx2-laptop-8gb", "i3-1315u-8gb", "ryzen-ai-340-16gb"}
+    assert boards | laptops | {"n100-16gb", "n150-16gb", "snapdragon-8gen3-12gb", "cloud-vm-2c-4gb"} <= set(NAMES)
+
+
+def test_big_cores_come_first_and_carry_the_threads() -> None:
+    """RK3588: Cortex-A76 at 2.3 GHz and A55 at 1.8 GHz; four threads, not eight."""
+    found = device.load("rk3588-16gb")
+    assert [(each.kind, each.count) for each in found.cores] == [("Cortex-A76", 4), ("Cortex-A55", 4)]
+    assert (found.n_cores, found.decode_threads) == (8, 4)
+    for name in NAMES:
+        clocks = [each.clock_hz for each in device.load(name).cores if each.clock_hz]
+        assert clocks == sorted(clocks, reverse=True), name
+
+
+def test_what_was_measured_is_below_what_the_bus_can_carry() -> None:
+    """A copy moves each byte twice at least; reading and writing alone, once."""
+    for name in NAMES:
+        found = device.load(name)
+        measured, most = found.measured_bandwidth_bytes_per_second, found.theoretical_bandwidth_bytes_per_second
+        if measured and most:
+            assert measured * (2 if found.bandwidth_method == "memcpy" else 1) < most, name
 
 
 def test_memory_is_what_the_name_says() -> None:
@@ -63,6 +86,13 @@ def test_memory_is_what_the_name_says() -> None:
         size = name.split("-")[-1]
         if size.endswith("gb"):
             assert device.load(name).ram_bytes == int(size[:-2]) << 30
+
+
+def test_formats_that_are_slow_there_follow_the_facts_of_kernels(tmp_path: Path) -> None:
+    assert set(device.load("rpi4-4gb").slow_formats) >= {"onnx-int8", "onnx-int4"}
+    assert device.load("rpi5-4gb").slow_formats == ()
+    own = write(tmp_path, MINE.replace("context = 2048", 'context = 2048\nslow_formats = ["IQ2_XS"]'))
+    assert device.load(own).slow_formats[0] == "IQ2_XS" and "onnx-int8" in device.load(own).slow_formats
 
 
 def test_only_new_enough_arm_cores_have_dot_products() -> None:

@@ -113,10 +113,10 @@ def test_a_device_holds_what_fits_and_says_why() -> None:
 
 
 def test_decode_is_bounded_by_reading_the_weights() -> None:
-    """2.01 GB a token at 14.1 GB/s: 7 tokens/s at best on a Pi 5, where 4.9 to 5.5 were seen."""
+    """2.01 GB a token at 11.59 GB/s: 5.8 tokens/s at best on a Pi 5, where 4.9 to 5.5 were seen."""
     model, q4_k_m = llama_3_2_3b(), formats.find("Q4_K_M")
     bound = plan.predict(model, q4_k_m, device.load("rpi5-8gb"), context=2048).decode_tokens_per_second
-    assert bound is not None and bound == pytest.approx(14.1 / 2.01, rel=0.005)
+    assert bound is not None and bound == pytest.approx(11.59 / 2.01, rel=0.005)
     assert plan.predict(model, q4_k_m, device.load("cloud-vm-2c-4gb"), context=2048).decode_tokens_per_second is None
 
 
