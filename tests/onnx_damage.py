@@ -58,12 +58,12 @@ def _with_products(job: dict[str, Any], computed: Callable[[Any, Any, Any], Any]
     """The check of kernels, where every product comes out as `computed` makes it of the product, its x and its y."""
     from edgequant.verify import onnx_products
 
-    right = onnx_products._compared
+    right = onnx_products.compared
 
     def wrong(product: Any, x: Any, y: Any) -> Any:
         return right(product, x, y if product.looks_up else computed(product, x[0], y[0].copy()))
 
-    onnx_products._compared = wrong
+    onnx_products.compared = wrong
     return onnx_products.check(job)
 
 

@@ -62,9 +62,9 @@ _Tensor._fields_ = [
 def check(job: Mapping[str, Any]) -> dict[str, Any]:
     """Compare products of the GGUF `job["path"]` computed over `job["tokens"]`, under `job["settings"]`: a finding.
 
-    Behind the fence.
+    Of the types `job["types"]` alone where it names some, floats among them. Behind the fence.
     """
-    wanted = _chosen(job["path"])
+    wanted = _chosen(job["path"], job.get("types", ()))
     if not wanted:
         return Finding(verdict=NOT_CHECKED, said="no quantised matrix in the file").to_json()
     watch = _Watch(wanted)
@@ -88,12 +88,14 @@ class _Watched(LlamaCppSession):
         return params
 
 
-def _chosen(path: str) -> dict[str, Any]:
+def _chosen(path: str, types: Sequence[str]) -> dict[str, Any]:
     """Name -> tensor: of each type and shape the first and the last matrix, which covers every kernel in use."""
     groups: dict[tuple[Any, ...], list[Any]] = {}
     for tensor in _tensors(path):
-        if tensor.tensor_type.name not in _UNQUANTISED and len(tensor.shape) == 2:
-            groups.setdefault((tensor.tensor_type.name, *map(int, tensor.shape)), []).append(tensor)
+        name = tensor.tensor_type.name
+        is_wanted = name in types if types else name not in _UNQUANTISED
+        if is_wanted and len(tensor.shape) == 2:
+            groups.setdefault((name, *map(int, tensor.shape)), []).append(tensor)
     return {tensor.name: tensor for group in groups.values() for tensor in (group[0], group[-1])}
 
 

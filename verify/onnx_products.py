@@ -59,11 +59,11 @@ def check(job: Mapping[str, Any]) -> dict[str, Any]:
     folder, tokens = Path(job["path"]), list(job["tokens"])
     chosen = _chosen(products(folder))
     session = _Watched(folder, chosen, Settings(**job["settings"]))
-    compared = []
+    found = []
     for part in (tokens[: min(_N_BATCH, len(tokens) - 1)], tokens[-1:]):
         seen = session.run(part)
-        compared += [_compared(each, seen[each.x], seen[each.y]) for each in chosen]
-    return _judge(compared).to_json()
+        found += [compared(each, seen[each.x], seen[each.y]) for each in chosen]
+    return _judge(found).to_json()
 
 
 def _chosen(found: Sequence[Product]) -> list[Product]:
@@ -112,8 +112,8 @@ def with_outputs(model: bytes, names: Sequence[str]) -> bytes:
     return model + field(7, b"".join(field(12, text(1, name)) for name in names))
 
 
-def _compared(product: Product, x: "NDArray[Any]", y: "Floats") -> Compared:
-    """`x` and `y` are [1, tokens, ...] or [tokens, ...]."""
+def compared(product: Product, x: "NDArray[Any]", y: "Floats") -> Compared:
+    """How far what was computed lies off numpy's; `x` and `y` are [1, tokens, ...] or [tokens, ...]."""
     stored = product.weights
     x, y = x.ravel() if product.looks_up else x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
     name = f"{stored.name} ({product.operator}, {stored.kind}, {len(x)} token{'s'[: len(x) > 1]})"
