@@ -31,11 +31,27 @@ ENVIRONMENT = {
     # libgomp's threads spin while they wait. As long as it would have them, llama.cpp on a machine that is busy
     # otherwise was 5 to 7 times slower than so; on a quiet one it made no difference (2 cores, 135M parameters, Q8_0).
     "GOMP_SPINCOUNT": "20000",
+    # ggml would start a debugger where it aborts: 20 seconds, and pages that bury what it had to say
+    "GGML_NO_BACKTRACE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+#: as C++, ONNX Runtime, llama.cpp, torch, the C library (ENOMEM), OpenBLAS, Python and Rust say it
+_OUT_OF_MEMORY = (
+    "bad_alloc",
+    "bad allocation",
+    "ailed to allocate",
+    "insufficient memory",
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "emory allocation still failed",
+    "Out of memory",
+    "MemoryError",
+    "memory allocation of",
+    "mem_buffer != NULL",  # an assertion of ggml's
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +179,8 @@ def _classify(messages: Mapping[str, Any], code: int, *, timed_out: bool, log: s
         return Outcome(status="ok", value=messages["result"], log=log)
     if "error" in messages:
         said = messages["error"]
-        return Outcome(status="error", note=said["message"], hint=said["hint"], kind=said["kind"], log=log)
+        status = "oom" if _is_out_of_memory(said["message"]) else "error"
+        return Outcome(status=status, note=said["message"], hint=said["hint"], kind=said["kind"], log=log)
     if "exception" in messages:
         kind = messages["exception"]["kind"]
         is_oom = kind == "MemoryError" or _is_out_of_memory(messages["exception"]["message"])
@@ -187,8 +204,8 @@ def _classify_death(code: int, log: str) -> Outcome:
 
 
 def _is_out_of_memory(text: str) -> bool:
-    """Whether a message is one of those that C++, ONNX Runtime, torch and llama.cpp have for it."""
-    return any(words in text for words in ("bad_alloc", "bad allocation", "ailed to allocate", "can't allocate memory"))
+    """Whether a message is one of those that engines and libraries have for it."""
+    return any(words in text for words in _OUT_OF_MEMORY)
 
 
 def main() -> None:

@@ -83,6 +83,11 @@ def test_being_killed_means_lack_of_memory() -> None:
     [
         "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n",
         "ggml_aligned_malloc: insufficient memory (attempted to allocate 9999.00 MB)\nfailed to allocate buffer\n",
+        "vendor/llama.cpp/ggml/src/ggml.c:1644: GGML_ASSERT(ctx->mem_buffer != NULL) failed\n",
+        "OpenBLAS error: Memory allocation still failed after 10 retries, giving up.\n",
+        "memory allocation of 1048576 bytes failed\n",
+        "Fatal Python error: _PyErr_NoMemory: Out of memory and PyExc_MemoryError is not initialized yet\n",
+        "OSError: [Errno 12] Cannot allocate memory: '/usr/lib/python3.11/encodings'\n",
     ],
 )
 def test_native_code_that_aborts_for_lack_of_memory(words: str) -> None:
@@ -106,6 +111,15 @@ def test_a_memory_error_is_lack_of_memory(of: str) -> None:
 )
 def test_libraries_that_raise_for_lack_of_memory(message: str) -> None:
     assert run("breaks", message=message).status == "oom"
+
+
+def test_an_error_for_lack_of_memory_is_lack_of_memory() -> None:
+    """As runtimes/ort.py passes on what ONNX Runtime's arena says."""
+    words = (
+        "onnxruntime cannot run the graph: bfc_arena.cc:360 Failed to allocate memory for requested buffer of size 64"
+    )
+    outcome = run("fails", message=words)
+    assert (outcome.status, outcome.note, outcome.hint) == ("oom", words, "delete something")
 
 
 def test_an_exit_without_an_answer() -> None:

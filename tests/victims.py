@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from edgequant import Error
@@ -25,7 +26,7 @@ def counts(job: dict[str, Any], progress: Callable[[str], None]) -> int:
 
 
 def fails(job: dict[str, Any]) -> None:
-    raise Error("the disk is full", hint="delete something")
+    raise Error(job.get("message", "the disk is full"), hint="delete something")
 
 
 def breaks(job: dict[str, Any]) -> None:
@@ -108,10 +109,36 @@ def dies_with_repack(job: dict[str, Any]) -> dict[str, Any]:
 
 def checks_disk(job: dict[str, Any]) -> None:
     """Half a file beside `job["target"]`, then death."""
-    from pathlib import Path
-
     from edgequant.convert.atomic import replacing
 
     with replacing(Path(job["target"])) as partial:
         partial.write_bytes(b"half")
         dies({"signal": "SIGKILL"})
+
+
+def limits(job: dict[str, Any]) -> list[int]:
+    import resource
+
+    return list(resource.getrlimit(resource.RLIMIT_DATA))
+
+
+def fills(job: dict[str, Any]) -> int:
+    """Write to `job["bytes"]` of fresh memory."""
+    return len(bytearray(b"x") * job["bytes"])
+
+
+def maps(job: dict[str, Any]) -> int:
+    """Read a file through a mapping, as llama.cpp does."""
+    import mmap
+
+    with Path(job["path"]).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return sum(mapped[i] for i in range(0, len(mapped), mmap.PAGESIZE))
+
+
+def computes(job: dict[str, Any]) -> int:
+    """Open a session, read a prompt, write a token."""
+    from edgequant.runtimes.session import Settings, open_session
+
+    session = open_session(job["container"], job["path"], Settings(**job["settings"]))
+    session.evaluate(job["tokens"], logits="last")
+    return int(session.evaluate(job["tokens"][:1], logits="last").argmax())
