@@ -1,5 +1,6 @@
 """A measurement: one metric of one artifact, with raw samples and everything the number depends on."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -49,6 +50,16 @@ class Measurement:
     status: str = "ok"  # "ok" | "error" | "oom" | "timeout" | "crash" | "unsupported"
     note: str = ""
     schema: int = field(default=SCHEMA)
+
+    @property
+    def variant(self) -> Mapping[str, Any]:
+        """What differs from the plain measurement, as `Variant.to_json` has it; empty for a plain row."""
+        return self.parameters.get("variant") or {}
+
+    @property
+    def variant_key(self) -> str:
+        """The variant as one word, for telling rows apart; "" for a plain row."""
+        return json.dumps(self.variant, sort_keys=True) if self.variant else ""
 
     def to_json(self) -> dict[str, Any]:
         """The row as plain JSON values."""

@@ -37,9 +37,9 @@ class Store:
     def has(self, key: str) -> bool:
         """Whether rows of the step with this key (`parameters["key"]`) are the ones that count, and did not fail.
 
-        Rows of the same format and metric that were stored later count instead, under other settings or not.
+        Rows of the same format, metric and variant that were stored later count instead, under other settings or not.
         """
-        latest = {(row.format, row.metric): row for row in self.rows}
+        latest = {(row.format, row.metric, row.variant_key): row for row in self.rows}
         return any(row.parameters.get("key") == key and row.status == "ok" for row in latest.values())
 
 

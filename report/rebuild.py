@@ -62,7 +62,7 @@ def _passed_through(artifact: Artifact, rows: Sequence[Measurement]) -> bool:
 
 def _at_chance(rows: Sequence[Measurement], reference: str, chance: float | None) -> Iterator[str]:
     """A sentence where the reference's multiple-choice answers cannot be told from guessing (Wilson, 95 %)."""
-    latest = {row.metric: row for row in rows if row.format == reference and row.status == "ok"}
+    latest = {row.metric: row for row in rows if row.format == reference and row.status == "ok" and not row.variant}
     if chance is None or not {"accuracy", "margin"} <= latest.keys():
         return
     outcomes = dict(zip(latest["accuracy"].parameters["items"], latest["accuracy"].samples, strict=True))

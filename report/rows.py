@@ -109,9 +109,11 @@ class Row:
 
 
 def latest(rows: Sequence[Measurement]) -> dict[str, dict[str, Measurement]]:
-    """format -> metric -> the row that counts: results are append-only, so the last one does."""
+    """format -> metric -> the plain row that counts: results are append-only, so the last one does."""
     found: dict[str, dict[str, Measurement]] = {}
     for row in rows:
+        if row.variant:  # kept apart: `variants`
+            continue
         found.setdefault(row.format, {})[row.metric] = row
     return found
 
