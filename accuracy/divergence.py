@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ..runtimes.session import Session
+
     Floats = NDArray[np.float32]
 
 _ROWS_AT_ONCE = 16  # about 3 MB of float32 at a vocabulary of 49,152: stays in the cache
@@ -24,6 +26,7 @@ class WindowScores:
     kl_divergence: float  # nats
     same_top_token: float  # share
     negative_log_likelihood: float  # nats/token
+    kl_divergence_error: float = 0.0  # standard error of the divergence, nats: of a reference that keeps some tokens
 
 
 class ReferenceLogits:
@@ -57,6 +60,13 @@ class ReferenceLogits:
 def scored_positions(window: "Sequence[int]") -> range:
     """Positions whose prediction is scored: all with some text before and a next token behind them."""
     return range(UNSCORED_TOKENS, len(window) - 1)
+
+
+def scored_logits(session: "Session", window: "Sequence[int]") -> "Floats":
+    """Logits [positions, vocabulary] of a window's scored positions; valid until the session's next call."""
+    session.rewind(0)
+    positions = scored_positions(window)
+    return session.evaluate(window, logits="all")[positions.start : positions.stop]
 
 
 def log_softmax(logits: "Floats") -> "Floats":

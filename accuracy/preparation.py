@@ -42,6 +42,12 @@ def prepare(job: Mapping[str, Any]) -> dict[str, Any]:
     return {"n_tokens": n_tokens, "chance": chance, "n_items": len(fitting), "n_left_out": len(rows) - len(fitting)}
 
 
+def read_prepared(path: Path) -> dict[str, Any]:
+    """What `prepare` wrote: "windows", "items", and "folder" of the tokenizer, which is taken as seen from the file."""
+    prepared: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {**prepared, "folder": str(path.absolute().parent / prepared["folder"])}
+
+
 def windows(tokens: Sequence[int], *, size: int, begin: Sequence[int]) -> list[list[int]]:
     """The first `N_WINDOWS` windows of `size` tokens, each begun as the model expects; a short rest is left out."""
     step = size - len(begin)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from .. import Error
 from ..convert.atomic import replacing, write_text
-from .llama_wheel import NAME as LLAMA
 from .llama_wheel import llama_wheel
 from .own_wheel import own_wheel
 from .pip_command import pip
