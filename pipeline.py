@@ -17,6 +17,7 @@ from edgequant.convert.artifact import Artifact, files_of, read_manifest, write_
 from edgequant.convert.checkpoint import Checkpoint, QuantisedSource
 from edgequant.convert.formats import FORMATS, Format, find
 from edgequant.convert.makers import with_sources
+from edgequant.convert.outline import open_outline
 from edgequant.convert.peer_converter import entrusted, find_script
 from edgequant.convert.source import open_source
 from edgequant.profiles import host
@@ -59,18 +60,22 @@ def run(request: Request, listen: Listener, *, planned: Callable[[planning.Plan]
     return job.report()
 
 
-def predict(request: Request) -> planning.Plan:
-    """The plan alone: what each format will need."""
+def predict(request: Request, *, progress: child.Progress | None = None) -> planning.Plan:
+    """The plan alone: what each format will need, from headers, before anything is downloaded or converted."""
     with tempfile.TemporaryDirectory() as workspace:
-        checkpoint = _open(request, Path(workspace))
+        checkpoint = _accepted(request, open_outline(request.source, workspace=Path(workspace), progress=progress))
         formats = [find(name) for name in request.formats]
         return planning.plan(checkpoint, formats, request.device, context=request.context)
 
 
 def _open(request: Request, workspace: Path, progress: child.Progress | None = None) -> Checkpoint:
-    """Open the checkpoint and refuse what cannot be converted; the converter that the request names may take it on."""
+    """Open the checkpoint and refuse what cannot be converted."""
+    return _accepted(request, open_source(request.source, workspace=workspace, progress=progress))
+
+
+def _accepted(request: Request, checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint, unless it cannot be converted; the converter that the request names may take it on."""
     script = find_script(request.converter) if request.converter else None
-    checkpoint = open_source(request.source, workspace=workspace, progress=progress)
     check_quantisation(checkpoint)
     try:
         check_config(checkpoint)

@@ -54,6 +54,7 @@ class Checkpoint:
     rescaled: bool = False  # channels rescaled without changing the function
     notes: tuple[str, ...] = ()
     converter: PeerConverter | None = None
+    remote: bool = False  # only its headers and config.json are here, and perhaps no tokenizer
 
     def __str__(self) -> str:
         size = f"{self.n_parameters / 1e6:,.1f} M parameters, {self.size_bytes / 1e6:,.0f} MB"
@@ -76,8 +77,20 @@ def open_folder(folder: Path, *, source: str = "", name: str = "", revision: str
     Raises `Error` for a folder that is no checkpoint, an adapter, a missing shard, a tensor that is there twice or not
     at all, a truncated file or pickled weights.
     """
-    config = _read_config(folder)
+    read_config(folder)
     stored = _read_tensors(folder)
+    return assemble(
+        folder, stored, source=source or str(folder), name=name, revision=revision or _digest(folder, stored)
+    )
+
+
+def assemble(
+    folder: Path, stored: Mapping[str, TensorInfo], *, source: str, name: str = "", revision: str, remote: bool = False
+) -> Checkpoint:
+    """The checkpoint of a folder's config.json and of tensors as their headers, wherever they lie, declare them."""
+    config = read_config(folder)
+    if not stored:
+        raise Error(f"{source} holds no tensors")
     scheme = scheme_of(config)
     tensors = with_scales(stored, scheme) if scheme and not scheme.unreadable else stored
     provenance = _read_json(folder / PROVENANCE_FILE) if (folder / PROVENANCE_FILE).exists() else {}
@@ -86,9 +99,9 @@ def open_folder(folder: Path, *, source: str = "", name: str = "", revision: str
     for tensor in tensors.values():
         weights[tensor.dtype] += tensor.n_elements
     return Checkpoint(
-        source=source or str(folder),
+        source=source,
         name=name or folder.resolve().name,
-        revision=revision or _digest(folder, stored),
+        revision=revision,
         path=folder,
         architecture=_architecture(config),
         config=config,
@@ -96,6 +109,7 @@ def open_folder(folder: Path, *, source: str = "", name: str = "", revision: str
         dtype=weights.most_common(1)[0][0],
         quantised_source=QuantisedSource(**{k: origin[k] for k in ("path", "type", "size_bytes")}) if origin else None,
         rescaled=bool(provenance.get("rescaled")),
+        remote=remote,
     )
 
 
@@ -109,7 +123,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a checkpoint's folder; `Error` where there is none, or an adapter's alone."""
     if not folder.exists():
         raise Error(f"{folder} does not exist", hint="name a folder, a GGUF file or a Hub id such as owner/model")
     if not (folder / "config.json").is_file():
@@ -148,8 +163,6 @@ def _read_tensors(folder: Path) -> dict[str, TensorInfo]:
                     hint="remove the file that is no part of the model",
                 )
             tensors[tensor.name] = tensor
-    if not tensors:
-        raise Error(f"{folder} holds no tensors")
     for name in shards.keys() - tensors.keys():
         raise Error(
             f"{folder}/{INDEX_FILE} places the tensor {name} in {shards[name]}, which does not hold it",

@@ -12,7 +12,7 @@ from . import grid, safetensors_writer
 from .architectures import rope
 from .architectures.table import ARCHITECTURES
 from .atomic import replacing
-from .checkpoint import PROVENANCE_FILE
+from .checkpoint import PROVENANCE_FILE, QuantisedSource
 from .gguf_config import GgufModel, config_json
 from .rescale import Factors, apply, random_factors
 from .safetensors_header import read_header
@@ -49,17 +49,37 @@ def dequantise(path: Path, folder: Path, *, rescale: bool = False, progress: "Pr
         _write_folder(source, partial, rescaled=rescale, progress=progress)
 
 
+def outline(path: Path, folder: Path) -> tuple[list[tuple[str, tuple[int, ...]]], QuantisedSource | None]:
+    """Write the same folder without its weights; returns the tensors that it would have, and what they come from.
+
+    The file is mapped, and its header alone is touched. Raises `Error` as `dequantise` does.
+    """
+    source = _open(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = _write_companions(source, folder)
+    tensors = [(tensor.name, tensor.shape) for tensor in _tensors(source, config, None)]
+    kind = _main_type(source)
+    origin = QuantisedSource(path=str(path), type=kind, size_bytes=path.stat().st_size)
+    return tensors, None if kind in _UNQUANTISED else origin
+
+
 def _write_folder(source: GgufModel, folder: Path, *, rescaled: bool, progress: "Progress | None") -> None:
+    config = _write_companions(source, folder)
+    factors = random_factors(config, seed=_RESCALE_SEED) if rescaled else None
+    weights = folder / "model.safetensors"
+    safetensors_writer.write(weights, _tensors(source, config, factors), progress=progress)
+    _write_json(folder / PROVENANCE_FILE, _provenance(source, weights, rescaled=rescaled))
+
+
+def _write_companions(source: GgufModel, folder: Path) -> dict[str, Any]:
+    """Configuration, tokenizer and model card; returns the configuration."""
     config = config_json(source)
     vocabulary = from_gguf.save(source.metadata, folder, context=config["max_position_embeddings"])
     ids = {f"{name}_token_id": vocabulary.special[name] for name in ("bos", "eos", "pad") if name in vocabulary.special}
     _write_json(folder / "config.json", {**config, **ids})
     _write_json(folder / "generation_config.json", {**ids, **_stop_tokens(source, ids)})
-    factors = random_factors(config, seed=_RESCALE_SEED) if rescaled else None
-    weights = folder / "model.safetensors"
-    safetensors_writer.write(weights, _tensors(source, config, factors), progress=progress)
-    _write_json(folder / PROVENANCE_FILE, _provenance(source, weights, rescaled=rescaled))
     (folder / "README.md").write_text(_card(source), encoding="utf-8")
+    return config
 
 
 def _card(source: GgufModel) -> str:
@@ -197,11 +217,16 @@ def _dequantised(tensor: "ReaderTensor", order: "NDArray[np.int64] | None") -> I
         yield quants.dequantize(data[first : first + rows_at_once], tensor.tensor_type)
 
 
-def _provenance(source: GgufModel, weights: Path, *, rescaled: bool) -> dict[str, Any]:
+def _main_type(source: GgufModel) -> str:
+    """The tensor type that holds most weights."""
     kinds = Counter[str]()
     for tensor in source.tensors.values():
         kinds[tensor.tensor_type.name] += int(tensor.n_elements)
-    kind = kinds.most_common(1)[0][0]
+    return kinds.most_common(1)[0][0]
+
+
+def _provenance(source: GgufModel, weights: Path, *, rescaled: bool) -> dict[str, Any]:
+    kind = _main_type(source)
     with source.path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     origin = {"path": str(source.path), "type": kind, "size_bytes": source.path.stat().st_size, "sha256": digest}

@@ -15,7 +15,7 @@ from .gguf_header import read_header
 
 DEMO = "demo"
 DEMO_NAME = "SmolLM2-135M-Instruct"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "LICENSE*", "README.md"]
 _HUB_DEADLINE_SECONDS = 4 * 3600.0
 
@@ -32,7 +32,7 @@ def open_source(named: str, *, workspace: Path, progress: child.Progress | None 
         if path.suffix != ".gguf":
             raise Error(f"{named} is a file of no kind that can be opened", hint="name a folder, or a .gguf file")
         return _from_gguf(path, workspace / path.stem, source=named, rescale=False, progress=progress)
-    if not path.exists() and _HUB_ID.fullmatch(named):
+    if not path.exists() and HUB_ID.fullmatch(named):
         return _from_hub(named, progress)
     if pickled.is_pickled(path):
         return _from_pickles(path, workspace / path.resolve().name, source=named, progress=progress)
