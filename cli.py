@@ -9,6 +9,7 @@ import click
 from edgequant import Error, __version__
 from edgequant.commands.convert import convert
 from edgequant.commands.devices import devices
+from edgequant.commands.doctor import doctor
 from edgequant.commands.evaluate import evaluate
 from edgequant.commands.inspect import inspect
 from edgequant.commands.pick import pick
@@ -20,7 +21,7 @@ from edgequant.commands.verify import verify
 from edgequant.progress import Progress
 
 #: in the order in which a run goes through them
-COMMANDS = (run, plan, convert, verify, profile, evaluate, report, pick, inspect, devices)
+COMMANDS = (run, plan, convert, verify, profile, evaluate, report, pick, inspect, devices, doctor)
 _ANYWHERE = ("-q", "--quiet", "-v", "--verbose")
 
 
