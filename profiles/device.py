@@ -5,19 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import device_table, host, kernels
+from .cores import Cores as Cores
 
 HOST = "host"
 DEFAULT_CONTEXT = 2048
 UNSOURCED = device_table.UNSOURCED
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cores:
-    """Processor cores of one kind; `clock_hz` is the highest that they are sold with or were seen at."""
-
-    kind: str
-    count: int
-    clock_hz: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +132,12 @@ def host_device() -> Device:
     return Device(
         name=HOST,
         title=f"this machine: {here.cpu}",
-        cores=(Cores(kind=here.cpu, count=here.physical_cores),),
+        cores=here.cores,
         isa=here.isa,
         ram_bytes=here.memory_bytes,
         usable_ram_bytes=here.usable_bytes,
-        prefill_threads=here.threads,
-        decode_threads=here.threads,
+        prefill_threads=here.decode_threads,
+        decode_threads=here.decode_threads,
         context=DEFAULT_CONTEXT,
         slow_formats=kernels.slow_formats(here.isa),
         is_host=True,

@@ -4,15 +4,17 @@ Linux tells most through /proc, /sys and /sys/fs/cgroup; every function that rea
 recorded trees of other machines can be read. Where they are missing (macOS, Windows), psutil and platform answer.
 """
 
-import importlib
 import os
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from . import cores, elsewhere
+from .cores import Cores, read_text
 
 ROOT = Path("/")
 #: the kernel's spelling (/proc/cpuinfo) -> ours, for what changes which kernels an engine can use
@@ -41,34 +43,6 @@ ISA_NAMES = {
     "sve2": "sve2",
     "sme": "sme",
 }
-#: numpy's spelling -> ours, where there is no /proc/cpuinfo; numpy names neither avx_vnni nor i8mm
-_NUMPY_NAMES = {
-    "SSE42": "sse4_2",
-    "AVX": "avx",
-    "AVX2": "avx2",
-    "FMA3": "fma",
-    "F16C": "f16c",
-    "AVX512F": "avx512f",
-    "AVX512VNNI": "avx512_vnni",
-    "AVX512BF16": "avx512_bf16",
-    "AVX512FP16": "avx512_fp16",
-    "ASIMD": "neon",
-    "ASIMDDP": "dotprod",
-    "ASIMDHP": "fp16",
-    "SVE": "sve",
-}
-#: "CPU part" of /proc/cpuinfo for implementer 0x41 (Arm), from arch/arm64/include/asm/cputype.h
-_ARM_PARTS = {
-    "0xd03": "Cortex-A53",
-    "0xd05": "Cortex-A55",
-    "0xd07": "Cortex-A57",
-    "0xd08": "Cortex-A72",
-    "0xd0b": "Cortex-A76",
-    "0xd0c": "Neoverse-N1",
-    "0xd40": "Neoverse-V1",
-    "0xd42": "Cortex-A78AE",
-    "0xd49": "Neoverse-N2",
-}
 _UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes "no limit" as the largest multiple of a page below 2**63
 
 
@@ -91,12 +65,20 @@ class Machine:
     total_bytes: int
     available_bytes: int
     isa: tuple[str, ...]
+    cores: tuple[Cores, ...] = ()  # those that the affinity mask allows, by kind
 
     @property
     def threads(self) -> int:
         """Threads worth starting: allowed physical cores, and no more than the quota pays for."""
-        quota = self.physical_cores if self.limits.cpus is None else int(self.limits.cpus)
-        return max(1, min(self.physical_cores, quota))
+        return self._paid(self.physical_cores)
+
+    @property
+    def decode_threads(self) -> int:
+        """Threads worth starting where each waits for all others: no small cores beside big ones."""
+        return self._paid(min(cores.fast(self.cores) or self.physical_cores, self.physical_cores))
+
+    def _paid(self, wanted: int) -> int:
+        return max(1, min(wanted, wanted if self.limits.cpus is None else int(self.limits.cpus)))
 
     @property
     def memory_bytes(self) -> int:
@@ -111,18 +93,40 @@ class Machine:
 
 def machine() -> Machine:
     """Look at this machine; takes milliseconds."""
-    cpuinfo = _read(ROOT / "proc/cpuinfo")
-    allowed = allowed_cpus()
-    memory = psutil.virtual_memory()
+    cpuinfo, told = read_text(ROOT / "proc/cpuinfo"), elsewhere.told()
+    allowed, memory = allowed_cpus(), psutil.virtual_memory()
+    cpu = cpu_name(cpuinfo, root=ROOT) or elsewhere.cpu_name(told) or platform.processor() or platform.machine()
+    n_cores = physical_cores(allowed, root=ROOT) or psutil.cpu_count(logical=False) or len(allowed)
     return Machine(
-        cpu=cpu_name(cpuinfo, root=ROOT) or platform.processor() or platform.machine(),
+        cpu=cpu,
         logical_cpus=len(allowed),
-        physical_cores=physical_cores(allowed, root=ROOT) or psutil.cpu_count(logical=False) or len(allowed),
+        physical_cores=n_cores,
         limits=cgroup_limits(root=ROOT),
         total_bytes=memory.total,
         available_bytes=memory.available,
-        isa=isa_flags(cpuinfo) or isa_elsewhere(platform.system(), platform.machine()),
+        isa=isa_flags(cpuinfo) or elsewhere.isa(told),
+        cores=_kinds(allowed, cpuinfo, cpu=cpu, n_cores=n_cores) if cpuinfo else _untold(told, cpu, n_cores),
     )
+
+
+def _kinds(allowed: list[int], cpuinfo: str, *, cpu: str, n_cores: int) -> tuple[Cores, ...]:
+    """Linux's kinds; where /sys does not tell which processors share a core, the one kind has psutil's count."""
+    found = cores.kinds(allowed, cpuinfo, name=cpu, root=ROOT)
+    return (replace(found[0], count=n_cores),) if len(found) == 1 else found
+
+
+def _untold(told: Mapping[str, str], cpu: str, n_cores: int) -> tuple[Cores, ...]:
+    """macOS's kinds, else one with the clock that psutil finds."""
+    return cores.mac_kinds(told) or (Cores(kind=cpu, count=n_cores, clock_hz=_psutil_clock()),)
+
+
+def _psutil_clock() -> float | None:
+    """Hertz, the highest or else the present; None where psutil does not know (it raises, or has no such function)."""
+    try:
+        clock = psutil.cpu_freq()
+    except (AttributeError, NotImplementedError, OSError, RuntimeError):
+        return None
+    return 1e6 * (clock.max or clock.current) or None if clock else None
 
 
 def facts() -> dict[str, Any]:
@@ -154,15 +158,8 @@ def allowed_cpus() -> list[int]:
 
 def physical_cores(cpus: Iterable[int], *, root: Path = ROOT) -> int:
     """Number of different cores behind those logical processors; 0 where /sys does not tell."""
-    cores = set()
-    for cpu in cpus:
-        topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
-        # the siblings name a core uniquely, while core_id repeats between the clusters of some ARM chips
-        core = _read(topology / "thread_siblings_list") or _read(topology / "core_cpus_list")
-        if not core:
-            return 0
-        cores.add(core)
-    return len(cores)
+    found = {cores.siblings(cpu, root=root) for cpu in cpus}
+    return 0 if "" in found else len(found)
 
 
 def isa_flags(cpuinfo: str) -> tuple[str, ...]:
@@ -177,10 +174,10 @@ def cpu_name(cpuinfo: str, *, root: Path = ROOT) -> str:
     """Name of the processor or, on an ARM board, of the board and its cores; empty where nothing tells."""
     fields = [[part.strip() for part in line.split(":", 1)] for line in cpuinfo.splitlines() if ":" in line]
     model = next((value for key, value in fields if key == "model name"), "")
-    parts = dict.fromkeys(_ARM_PARTS.get(value, value) for key, value in fields if key == "CPU part")
-    board = _read(root / "proc/device-tree/model").rstrip("\0")
-    cores = model or " + ".join(parts)
-    return f"{board} ({cores})" if board and cores else board or cores
+    parts = dict.fromkeys(cores.arm_parts(cpuinfo).values())
+    board = read_text(root / "proc/device-tree/model").rstrip("\0")
+    chip = model or " + ".join(parts)
+    return f"{board} ({chip})" if board and chip else board or chip
 
 
 def cgroup_limits(*, root: Path = ROOT) -> Limits:
@@ -191,9 +188,9 @@ def cgroup_limits(*, root: Path = ROOT) -> Limits:
     cpus: list[float] = []
     memory: list[int] = []
     for folder in cgroup_folders(root=root):
-        cpus += _quota(_read(folder / "cpu.max").split())
-        cpus += _quota([_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")])
-        memory += _bytes(_read(folder / "memory.max")) + _bytes(_read(folder / "memory.limit_in_bytes"))
+        cpus += _quota(read_text(folder / "cpu.max").split())
+        cpus += _quota([read_text(folder / "cpu.cfs_quota_us"), read_text(folder / "cpu.cfs_period_us")])
+        memory += _bytes(read_text(folder / "memory.max")) + _bytes(read_text(folder / "memory.limit_in_bytes"))
     return Limits(cpus=min(cpus, default=None), memory_bytes=min(memory, default=None))
 
 
@@ -203,7 +200,7 @@ def cgroup_folders(*, root: Path = ROOT) -> list[Path]:
     A container may see less of the path than it is told: not every folder is there.
     """
     mount, folders = root / "sys/fs/cgroup", list[Path]()
-    for line in _read(root / "proc/self/cgroup").splitlines():
+    for line in read_text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         mounts = [mount / name for name in {controllers, *controllers.split(",")}] if controllers else [mount]
         for top in mounts:
@@ -220,28 +217,3 @@ def _quota(words: list[str]) -> list[float]:
 
 def _bytes(word: str) -> list[int]:
     return [int(word)] if word.isdigit() and int(word) < _UNLIMITED_BYTES else []
-
-
-def isa_elsewhere(system: str, arch: str) -> tuple[str, ...]:
-    """Instruction sets where there is no /proc/cpuinfo: those of every Apple chip, else those that numpy found."""
-    if (system, arch) == ("Darwin", "arm64"):
-        return ("neon", "dotprod", "fp16", "atomics")
-    found = _numpy_features()
-    return tuple(ours for theirs, ours in _NUMPY_NAMES.items() if found.get(theirs))
-
-
-def _numpy_features() -> Mapping[str, bool]:
-    """What numpy chooses its own kernels by; what `numpy.show_runtime` prints, empty where a version has moved it."""
-    try:
-        module = importlib.import_module("numpy._core._multiarray_umath")
-    except ImportError:
-        return {}
-    features: Mapping[str, bool] = getattr(module, "__cpu_features__", {})
-    return features
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""

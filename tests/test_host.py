@@ -1,12 +1,18 @@
 """Reading /proc, /sys and control groups, on recorded trees of other machines; the parts that matter here are kept."""
 
 import json
+import sys
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
-from edgequant.profiles import host
+from edgequant.profiles import cores, elsewhere, host
+from edgequant.profiles.cores import Cores
 from edgequant.profiles.host import Limits
 
 XEON = """\
@@ -31,6 +37,35 @@ Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpui
 CPU implementer\t: 0x41
 CPU part\t: 0xd0b
 
+"""
+LITTLE = """\
+processor\t: {n}
+Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
+CPU implementer\t: 0x41
+CPU part\t: 0xd05
+
+"""
+CORE_ULTRA = """\
+processor\t: {n}
+vendor_id\t: GenuineIntel
+model name\t: Intel(R) Core(TM) Ultra 7 155H
+cpu MHz\t\t: 400.000
+flags\t\t: fpu vme sse sse2 sse4_1 sse4_2 fma avx f16c avx2 avx_vnni
+
+"""
+#: `sysctl machdep.cpu.brand_string hw.nperflevels ...` on a MacBook Air with an M2; it knows no third level and no SME
+MAC = """\
+machdep.cpu.brand_string: Apple M2
+hw.nperflevels: 2
+hw.perflevel0.name: Performance
+hw.perflevel0.physicalcpu: 4
+hw.perflevel1.name: Efficiency
+hw.perflevel1.physicalcpu: 4
+hw.optional.arm.FEAT_DotProd: 1
+hw.optional.arm.FEAT_FP16: 1
+hw.optional.arm.FEAT_LSE: 1
+hw.optional.arm.FEAT_I8MM: 1
+hw.optional.arm.FEAT_BF16: 1
 """
 V1_UNLIMITED = "9223372036854771712"
 
@@ -74,16 +109,8 @@ def test_only_what_every_core_has_counts() -> None:
     assert host.isa_flags(PI_5.format(n=0) + PI_4.format(n=1)) == ("neon",)
 
 
-def test_a_windows_laptop_without_proc_is_known_by_what_numpy_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What numpy 2.4 says of an AVX2 laptop, the keys that matter here."""
-    found = {"SSE42": True, "AVX": True, "AVX2": True, "FMA3": True, "F16C": True, "AVX512F": False, "ASIMD": False}
-    monkeypatch.setattr(host, "_numpy_features", lambda: found)
-    assert host.isa_elsewhere("Windows", "AMD64") == ("sse4_2", "avx", "avx2", "fma", "f16c")
-    assert host.isa_elsewhere("Darwin", "arm64") == ("neon", "dotprod", "fp16", "atomics")
-
-
 def test_numpy_agrees_with_the_kernel_about_this_machine() -> None:
-    told = set(host.isa_elsewhere("Windows", "any"))
+    told = set(elsewhere.isa({}))
     assert told and told <= set(host.machine().isa)
 
 
@@ -204,3 +231,153 @@ def test_affinity_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     found = host.machine()
     assert (found.logical_cpus, found.physical_cores, found.threads) == (2, 1, 1)
     assert "avx2" in found.isa and found.cpu.startswith("Intel")
+
+
+def clocks(root: Path, megahertz: dict[int, int]) -> None:
+    """/sys of cpufreq: the highest clock of each processor, in kilohertz."""
+    for cpu, clock in megahertz.items():
+        put(root, f"sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq", f"{1000 * clock}\n")
+
+
+def test_cores_of_a_raspberry_pi_5(tmp_path: Path) -> None:
+    topology(tmp_path, [[0], [1], [2], [3]])
+    clocks(tmp_path, dict.fromkeys(range(4), 2400))
+    cpuinfo = "".join(PI_5.format(n=n) for n in range(4))
+    assert cores.kinds(range(4), cpuinfo, name="", root=tmp_path) == (
+        Cores(kind="Cortex-A76", count=4, clock_hz=2.4e9),
+    )
+
+
+def test_cores_of_a_raspberry_pi_4_that_tells_no_clock(tmp_path: Path) -> None:
+    cpuinfo = "".join(PI_4.format(n=n) for n in range(4)) + "Model\t\t: Raspberry Pi 4 Model B Rev 1.4\n"
+    assert cores.kinds(range(4), cpuinfo, name="", root=tmp_path) == (Cores(kind="Cortex-A72", count=4),)
+
+
+def test_the_small_cores_of_an_rk3588_come_last(tmp_path: Path) -> None:
+    """A Rock 5B numbers its Cortex-A55 first, at 1.8 GHz; two pairs of A76 reach clocks of their own."""
+    topology(tmp_path, [[n] for n in range(8)])
+    clocks(tmp_path, dict.fromkeys(range(4), 1800) | {4: 2352, 5: 2352, 6: 2304, 7: 2304})
+    cpuinfo = "".join((LITTLE if n < 4 else PI_5).format(n=n) for n in range(8))
+    found = cores.kinds(range(8), cpuinfo, name="", root=tmp_path)
+    assert found == (
+        Cores(kind="Cortex-A76", count=4, clock_hz=2.352e9),
+        Cores(kind="Cortex-A55", count=4, clock_hz=1.8e9),
+    )
+    assert cores.fast(found) == 4
+    assert cores.fast(found[1:]) == 4  # nothing but small ones, as in a Pi 3: all are worth a thread
+
+
+def test_a_hybrid_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Core Ultra 7 155H: 6 cores of two threads, 8 efficient ones and 2 low-power ones, 22 processors in all."""
+    topology(tmp_path, [[2 * n, 2 * n + 1] for n in range(6)] + [[n] for n in range(12, 22)])
+    clocks(tmp_path, dict.fromkeys(range(12), 4800) | dict.fromkeys(range(12, 20), 3800) | {20: 2500, 21: 2500})
+    put(tmp_path, "sys/devices/cpu_core/cpus", "0-11\n")
+    put(tmp_path, "sys/devices/cpu_atom/cpus", "12-19\n")
+    put(tmp_path, "sys/devices/cpu_lowpower/cpus", "20-21\n")
+    put(tmp_path, "proc/cpuinfo", "".join(CORE_ULTRA.format(n=n) for n in range(22)))
+    monkeypatch.setattr(host, "ROOT", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(22)), raising=False)
+    found = host.machine()
+    assert [(each.kind, each.count, each.clock_hz) for each in found.cores] == [
+        ("performance core", 6, 4.8e9),
+        ("efficient core", 8, 3.8e9),
+        ("low-power core", 2, 2.5e9),
+    ]
+    assert (found.physical_cores, found.threads, found.decode_threads) == (16, 16, 6)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2, 12, 13}, raising=False)
+    assert [each.count for each in host.machine().cores] == [2, 2]
+    assert host.machine().decode_threads == 2
+
+
+def test_a_virtual_machine_tells_its_clock_in_cpuinfo(tmp_path: Path) -> None:
+    cpuinfo = "processor\t: 0\nmodel name\t: AMD EPYC\ncpu MHz\t\t: 2596.130\n\n"
+    found = cores.kinds([0], cpuinfo, name="AMD EPYC", root=tmp_path)
+    assert found == (Cores(kind="AMD EPYC", count=1, clock_hz=2596130000.0),)
+
+
+def on(monkeypatch: pytest.MonkeyPatch, system: str, arch: str) -> None:
+    """Another system without /proc, as `platform` and `os` show it; what psutil says comes on top."""
+    monkeypatch.setattr(host, "ROOT", Path("/no such folder"))
+    monkeypatch.setattr("platform.system", lambda: system)
+    monkeypatch.setattr("platform.machine", lambda: arch)
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+
+
+def test_a_macbook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """psutil 7 on a MacBook Air M2 with 16 GB: 8 processors, 8 cores, and platform.processor() says "arm"."""
+    on(monkeypatch, "Darwin", "arm64")
+    monkeypatch.setattr(elsewhere, "_sysctl", lambda names: elsewhere.parse_sysctl(MAC))
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 8)
+    found = host.machine()
+    assert (found.cpu, found.physical_cores, found.threads, found.decode_threads) == ("Apple M2", 8, 8, 4)
+    assert found.isa == ("neon", "dotprod", "fp16", "atomics", "i8mm", "bf16")
+    assert found.cores == (
+        Cores(kind="Apple M2 Performance", count=4),
+        Cores(kind="Apple M2 Efficiency", count=4),
+    )
+    assert found.limits == Limits()
+
+
+def test_a_mac_without_sysctl_has_what_numpy_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, "Darwin", "arm64")
+    monkeypatch.setattr(elsewhere, "_sysctl", lambda names: {})
+    monkeypatch.setattr(elsewhere, "_numpy_features", lambda: {"ASIMD": True, "ASIMDDP": True, "ASIMDHP": True})
+    assert host.machine().isa == ("neon", "dotprod", "fp16")
+
+
+class Registry(ModuleType):
+    """Python's winreg as far as the processor's name."""
+
+    HKEY_LOCAL_MACHINE = 1
+
+    def OpenKey(self, key: int, path: str) -> Any:
+        assert (key, path) == (1, "HARDWARE\\DESCRIPTION\\System\\CentralProcessor\\0")
+        return nullcontext(self)
+
+    def QueryValueEx(self, key: Any, name: str) -> tuple[str, int]:
+        return {"ProcessorNameString": ("12th Gen Intel(R) Core(TM) i5-1235U   ", 1)}[name]
+
+
+def test_a_windows_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """psutil 7 on a laptop with an i5-1235U: 12 processors, 10 cores, 1.3 GHz; numpy 2.4 says what AVX2 laptops say."""
+    on(monkeypatch, "Windows", "AMD64")
+    monkeypatch.setitem(sys.modules, "winreg", Registry("winreg"))
+    monkeypatch.setattr("os.cpu_count", lambda: 12)
+    monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 12 if logical else 10)
+    monkeypatch.setattr("psutil.cpu_freq", lambda: SimpleNamespace(current=1300.0, min=0.0, max=1300.0), raising=False)
+    numpy = {"SSE42": True, "AVX": True, "AVX2": True, "FMA3": True, "F16C": True, "AVX512F": False, "ASIMD": False}
+    monkeypatch.setattr(elsewhere, "_numpy_features", lambda: numpy)
+    found = host.machine()
+    assert (found.cpu, found.logical_cpus, found.physical_cores) == ("12th Gen Intel(R) Core(TM) i5-1235U", 12, 10)
+    assert found.isa == ("sse4_2", "avx", "avx2", "fma", "f16c")
+    assert found.cores == (Cores(kind="12th Gen Intel(R) Core(TM) i5-1235U", count=10, clock_hz=1.3e9),)
+
+
+def test_a_container_with_half_a_pi_5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docker run --cpus=2 --memory=1g on a Pi 5: threads and memory are the container's, the cores the board's."""
+    topology(tmp_path, [[0], [1], [2], [3]])
+    put(tmp_path, "proc/cpuinfo", "".join(PI_5.format(n=n) for n in range(4)))
+    put(tmp_path, "proc/self/cgroup", "0::/\n")
+    put(tmp_path, "sys/fs/cgroup/cpu.max", "200000 100000\n")
+    put(tmp_path, "sys/fs/cgroup/memory.max", "1073741824\n")
+    monkeypatch.setattr(host, "ROOT", tmp_path)
+    monkeypatch.setattr(host, "cgroup_limits", partial(host.cgroup_limits, root=tmp_path))
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)), raising=False)
+    found = host.machine()
+    assert (found.physical_cores, found.threads, found.decode_threads) == (4, 2, 2)
+    assert found.memory_bytes == 1 << 30 >= found.usable_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"), [("0-3,8", [0, 1, 2, 3, 8]), ("5", [5]), ("", []), ("0-1,4-5", [0, 1, 4, 5])]
+)
+def test_lists_of_processors(text: str, cpus: list[int]) -> None:
+    assert cores.cpu_list(text) == cpus
+
+
+def test_parts_of_other_makers_keep_their_numbers() -> None:
+    """A Snapdragon X's Oryon is part 0x001 of implementer 0x51; a MacBook under Asahi Linux has Apple's, 0x61."""
+    block = "processor\t: 0\nCPU implementer\t: {}\nCPU part\t: {}\n\n"
+    assert cores.arm_parts(block.format("0x51", "0x001")) == {0: "0x51 0x001"}
+    assert cores.arm_parts(block.format("0x61", "0x023")) == {0: "Firestorm"}
