@@ -45,7 +45,8 @@ done
 [ ! -e "$venv" ] || [ -f "$venv/pyvenv.cfg" ] || fail "$venv is there and no virtual environment: name another folder"
 # Without pip of its own: Debian keeps that in python3-venv, which may be missing. Bytecode is written when it is used.
 "$python" -m venv --without-pip "$venv"
-"$venv/bin/python" "$here"/wheels/pip-*.whl/pip --isolated --disable-pip-version-check install --quiet --no-index \
+set -- "$here"/wheels/pip-*.whl  # the pattern first: a shell does not look for names inside a file
+"$venv/bin/python" "$1/pip" --isolated --disable-pip-version-check install --quiet --no-index \
     --no-cache-dir --no-compile --force-reinstall --find-links "$here/wheels" edgequant
 echo "edgequant $("$venv/bin/edgequant" --version | sed 's/.* //') is installed; next:"
 echo "    $venv/bin/edgequant profile $here"
