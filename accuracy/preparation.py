@@ -69,8 +69,8 @@ def encode_item(item: Item, tokenizer: Tokenizer) -> dict[str, Any]:
         row["n_bytes"] = [len(choice.encode()) for choice in item.choices]
         row["answer"] = item.answer
     else:
-        row |= {"answers": list(item.answers), "max_tokens": item.max_tokens}
-        row["end_ids"] = list(tokenizer.files.end_ids)
+        row |= {"rules": list(item.rules)} if item.type == "rules" else {"answers": list(item.answers)}
+        row |= {"max_tokens": item.max_tokens, "end_ids": list(tokenizer.files.end_ids)}
     return row
 
 

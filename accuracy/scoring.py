@@ -1,4 +1,4 @@
-"""Items scored: choices by log-likelihood, short answers generated greedily and matched exactly."""
+"""Items scored: choices by log-likelihood, short answers by exact matching and answers to rules by each rule."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..runtimes.session import Prompt, Session, Tree
+from . import rules
 from .divergence import log_softmax
 
 if TYPE_CHECKING:
@@ -18,24 +19,29 @@ _PORTION = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """The outcome of one item; `margin` in nats, for choices only."""
+    """The outcome of one item; `margin` in nats, for choices only, `followed` for rules only.
+
+    An answer to rules is right where it follows them all, strictly.
+    """
 
     right: bool
     margin: float | None = None
+    followed: rules.Followed | None = None
 
 
 def score(items: Sequence[Mapping[str, Any]], session: Session, *, decode: Decode) -> Iterator[tuple[int, Score]]:
-    """Score prepared items; yields (index, score), choices first, then short answers, several at a time."""
-    by_type: dict[str, list[int]] = {"choice": [], "short": []}
+    """Score prepared items; yields (index, score), choices first, then what is generated, several at a time."""
+    by_type: dict[str, list[int]] = {"choice": [], "short": [], "rules": []}
     for index, item in enumerate(items):
         by_type[item["type"]].append(index)
     for indices in _together(by_type["choice"]):
         for index, values in zip(indices, log_likelihoods([items[i] for i in indices], session), strict=True):
             yield index, choose(values, answer=items[index]["answer"], n_bytes=items[index]["n_bytes"])
-    for indices in _together(by_type["short"]):
+    # Apart: short answers are a few tokens long, and a batch takes as long as its longest.
+    for indices in (*_together(by_type["short"]), *_together(by_type["rules"])):
         answers = session.generate([_prompt(items[i]) for i in indices])
         for index, answer in zip(indices, answers, strict=True):
-            yield index, Score(right=matches(decode(answer), items[index]["answers"]))
+            yield index, judge(decode(answer), items[index])
 
 
 def _together(indices: list[int]) -> Iterator[list[int]]:
@@ -72,6 +78,14 @@ def choose(log_likelihoods: Sequence[float], *, answer: int, n_bytes: Sequence[i
     best_wrong = max(range(len(values)), key=lambda i: (i != answer, values[i]))
     margin = (values[answer] - values[best_wrong]) * n_bytes[answer]
     return Score(right=margin > 0, margin=margin)
+
+
+def judge(text: str, item: Mapping[str, Any]) -> Score:
+    """The outcome of a generated text."""
+    if item["type"] == "rules":
+        followed = rules.follow(item["rules"], text)
+        return Score(right=all(followed.strict), followed=followed)
+    return Score(right=matches(text, item["answers"]))
 
 
 def normalise(text: str) -> str:
