@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from edgequant.convert.source import open_source
 from edgequant.profiles import host
 from edgequant.profiles import plan as planning
 from edgequant.profiles.measuring import Measuring
+from edgequant.profiles.profiling import Profiler, Profiling
 from edgequant.profiles.request import Request, described, request_of
 from edgequant.profiles.run_folder import RunFolder
 from edgequant.report.rebuild import rebuild
@@ -151,7 +152,11 @@ class Run:
         self.context = min(request.context, conversion.context_and_vocabulary(self.checkpoint)[0])
         self.threads = min(request.device.threads, host.machine().threads)
         self.measuring = Measuring(
-            store=self.folder.store(), run=self.folder.path.name, device=request.device, context=self.context
+            store=self.folder.store(),
+            run=self.folder.path.name,
+            device=request.device,
+            context=self.context,
+            longest_context=conversion.context_and_vocabulary(self.checkpoint)[0],
         )
         self.listen("opened", "", str(self.checkpoint))
         self.folder.describe(described(request, self.checkpoint, context=self.context, ever_asked=self._ever_asked()))
@@ -346,14 +351,20 @@ class Run:
             artifact = replace(artifact, path=str(self.folder.artifacts / SOURCE))
         write_manifest(artifact)
 
-    def profile(self) -> None:
-        """Measure load, prefill, decode and memory of every artifact that the store does not have yet."""
-        _, vocabulary = conversion.context_and_vocabulary(self.checkpoint)
-        for artifact in self.artifacts():
-            if not self.measuring.has_speed(artifact):
-                self.listen("profile", artifact.format, "")
-                hear = self._hear("profile", artifact.format)
-                self._tell(artifact, self.measuring.speed(artifact, vocabulary=vocabulary, progress=hear))
+    def profile(self, asked: Profiling | None = None) -> None:
+        """Measure load, prefill, decode and memory of every artifact, and what else is asked, unless it is stored."""
+        profiler = Profiler(
+            measuring=self.measuring, listen=self.listen, prepare=self._text, scratch=self.folder.scratch
+        )
+        counts = profiler.profile(self.artifacts(), asked or Profiling())
+        if counts:
+            self.folder.describe({"device": asdict(self.measuring.device)})
+
+    def _text(self) -> Path:
+        """The file of the text that divergences are measured on, made where it is not there."""
+        if not self.folder.prepared.is_file():
+            self._prepare()
+        return self.folder.prepared
 
     def _tell(self, artifact: Artifact, outcome: child.Outcome) -> None:
         if outcome.status != "ok":

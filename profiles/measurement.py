@@ -22,12 +22,26 @@ METRICS: Mapping[str, tuple[str, str]] = {
         "bytes",
         "resident pages of files, which the kernel can take back, the largest of several readings",
     ),
+    "steady_rss_bytes": ("bytes", "resident size after the last repetition"),
+    "steady_anonymous_bytes": ("bytes", "of it, what the kernel cannot take back"),
+    "steady_file_backed_bytes": ("bytes", "of it, pages of files"),
+    "shared_bytes": ("bytes", "of it, pages that other processes have mapped, too"),
+    "must_fit_bytes": ("bytes", "what must be free so that nothing is paged: peak anonymous memory and files in use"),
+    "joules_per_token_prefill": ("J/token", "energy of reading one, beyond idling; only where there is a meter"),
+    "joules_per_token_decode": ("J/token", "energy of writing one, beyond idling; only where there is a meter"),
     "kl_divergence": ("nats", "mean divergence from the reference, one sample a window of text"),
     "same_top_token": ("share", "positions where the most likely token is the reference's, one sample a window"),
     "negative_log_likelihood": ("nats/token", "of the text; perplexity is its exponential; one sample a window"),
     "accuracy": ("share", "1 for a right item, 0 for a wrong one, in the order of parameters['items']"),
     "margin": ("nats", "right choice against the best wrong one, in the order of parameters['items']: choices only"),
 }
+
+#: only where the machine has a meter: elsewhere there is no row of them
+ENERGY_METRICS = tuple(metric for metric in METRICS if metric.startswith("joules_"))
+SPEED_METRICS = tuple(
+    metric for metric in METRICS if metric.endswith(("_seconds", "_per_second", "_bytes")) or metric in ENERGY_METRICS
+)
+QUALITY_METRICS = tuple(metric for metric in METRICS if metric not in SPEED_METRICS)
 
 
 @dataclass(frozen=True, kw_only=True)

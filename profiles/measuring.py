@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,17 +12,16 @@ from ..child import Outcome, Progress
 from ..convert.artifact import Artifact
 from ..convert.formats import Format
 from ..runtimes.fence import WITHOUT_REPACK, Fence
-from ..runtimes.session import Settings, runtime_name, runtime_version
+from ..runtimes.session import Settings, Unsupported, runtime_name, runtime_version
 from ..verify.finding import NOT_CHECKED, PARTS, Finding
 from . import host
 from .device import Device
-from .measurement import METRICS, Measurement
+from .emulation import Emulation, emulate
+from .measurement import ENERGY_METRICS, METRICS, QUALITY_METRICS, Measurement
 from .store import Store
 
-SPEED_METRICS = tuple(metric for metric in METRICS if metric.endswith(("_seconds", "_per_second", "_bytes")))
 _ABSENT = {"margin": "there are no choice items"}
-QUALITY_METRICS = tuple(metric for metric in METRICS if metric not in SPEED_METRICS)
-_DEADLINE_SECONDS = 6 * 3600.0  # a board may need hours; a child that hangs must not need for ever
+DEADLINE_SECONDS = 6 * 3600.0  # a board may need hours; a child that hangs must not need for ever
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +33,28 @@ class SpeedSettings:
     repetitions: int = 6  # the smallest and the largest of six enclose the median with 96.9 %
     seed: int = 0
 
+    @property
+    def n_rounds(self) -> int:
+        """A fresh process each: where its memory lies moves its speed, and what else happens meanwhile changes."""
+        return min(3, self.repetitions)
+
+    def of_round(self, number: int) -> int:
+        """How many of the repetitions fall to a round, counted from 0."""
+        return len(range(number, self.repetitions, self.n_rounds))
+
 
 @dataclass(kw_only=True)
 class Measuring:
-    """Measures for one run on one device; rows that the store has already are not measured again."""
+    """Measures for one run on one device; rows that the store has already are not measured again.
+
+    `context` is what is measured under, `longest_context` what the model was trained for, both in tokens.
+    """
 
     store: Store
     run: str
     device: Device
     context: int
+    longest_context: int = 0  # 0: not known
     fence: Fence = field(default_factory=Fence)
     speed_settings: SpeedSettings = field(default_factory=SpeedSettings)
 
@@ -55,21 +67,9 @@ class Measuring:
             n_generate=min(usual.n_generate, self.context // 4),
         )
 
-    def has_speed(self, artifact: Artifact) -> bool:
-        """Whether the store has the artifact's speed under these settings."""
-        return self.store.has(self._speed_key(artifact))
-
-    def speed(self, artifact: Artifact, *, vocabulary: int, progress: Progress | None = None) -> Outcome:
-        """Measure load, prefill, decode and memory of one artifact and store the rows."""
-        wanted = vars(self.speed_settings)
-        job = {"container": artifact.container, "path": artifact.path, "vocabulary": vocabulary, **wanted}
-        entry = "edgequant.profiles.speed:measure"
-        parameters = {**wanted, "key": self._speed_key(artifact)}
-        return self._measure(artifact, entry, job, SPEED_METRICS, parameters, progress)
-
     def has_quality(self, artifact: Artifact, *, reference: Artifact, prepared: str) -> bool:
         """Whether the store has the artifact's quality against this reference on this text and these items."""
-        return self.store.has(self._key(artifact, "quality", {"reference": reference.sha256, "prepared": prepared}))
+        return self.store.has(self.key(artifact, "quality", {"reference": reference.sha256, "prepared": prepared}))
 
     def quality(
         self,
@@ -89,44 +89,38 @@ class Measuring:
             "reference": str(scratch),
             "is_reference": artifact.format == reference.format,
         }
-        key = self._key(artifact, "quality", {"reference": reference.sha256, "prepared": prepared_digest})
-        parameters = {"reference": reference.format, "prepared": prepared_digest, "key": key}
-        return self._measure(artifact, "edgequant.accuracy.quality:measure", job, QUALITY_METRICS, parameters, progress)
-
-    def _measure(
-        self,
-        artifact: Artifact,
-        entry: str,
-        job: Mapping[str, Any],
-        metrics: Sequence[str],
-        parameters: Mapping[str, Any],
-        progress: Progress | None,
-    ) -> Outcome:
-        settings = Settings(threads=self._threads, context=self.context)
+        key = self.key(artifact, "quality", {"reference": reference.sha256, "prepared": prepared_digest})
+        parameters: dict[str, Any] = {"reference": reference.format, "prepared": prepared_digest, "key": key}
         before = host.facts()
         outcome, used = self.fence.run(
-            entry, job, settings=settings, deadline_seconds=_DEADLINE_SECONDS, progress=progress
+            "edgequant.accuracy.quality:measure",
+            job,
+            settings=Settings(threads=self.emulation.decode_threads, context=self.context),
+            deadline_seconds=DEADLINE_SECONDS,
+            progress=progress,
         )
-        parameters = {**parameters, "settings": used.to_json(), "seconds": round(outcome.seconds, 2)}
-        fallback = "" if used.repack else f"retried without repacked kernels: {WITHOUT_REPACK}"
+        parameters |= {"settings": used.to_json(), "seconds": round(outcome.seconds, 2)}
         samples, extra = _samples(outcome)
         rows = []
-        for metric in metrics:
+        for metric in QUALITY_METRICS:
             measured = bool(samples.get(metric))
-            row = self._row(
+            row = self.row(
+                artifact,
                 metric,
-                format=artifact.format,
-                artifact_sha256=artifact.sha256,
-                **self._runtime(artifact.container),
                 host=before,
                 samples=tuple(samples.get(metric, ())),
                 parameters={**parameters, **extra.get(metric, {})},
-                status=_status(outcome, measured),
-                note=outcome.note or (fallback if measured else _ABSENT.get(metric, "this system does not tell")),
+                status=status_of(outcome) if outcome.status != "ok" or measured else "unsupported",
+                note=outcome.note or (fallback(used) if measured else _ABSENT.get(metric, "this system does not tell")),
             )
             rows.append(row)
         self.store.append(rows)  # at once: one row alone would pass for the whole step
         return outcome
+
+    def row(self, artifact: Artifact, metric: str, **values: Any) -> Measurement:
+        """One row about an artifact; `values` are the fields of `Measurement` that this cannot know."""
+        about = {"format": artifact.format, "artifact_sha256": artifact.sha256}
+        return self._row(metric, **about, **self._runtime(artifact.container), **values)
 
     def store_gate(self, artifact: Artifact, findings: Mapping[str, Finding]) -> None:
         """Store what the gate found: a row a part, its verdict among the parameters."""
@@ -171,6 +165,7 @@ class Measuring:
                 note=note,
             )
             for metric in METRICS
+            if metric not in ENERGY_METRICS
         )
 
     def _row(self, metric: str, **values: Any) -> Measurement:
@@ -188,22 +183,18 @@ class Measuring:
         return {"runtime": runtime_name(container), "runtime_version": runtime_version(container)}
 
     @property
-    def _threads(self) -> int:
-        """The device's, as far as this machine has them."""
-        return min(self.device.threads, host.machine().threads)
+    def emulation(self) -> Emulation:
+        """The threads and the memory that the device leaves to a process here."""
+        return emulate(self.device, host.machine())
 
-    def _speed_key(self, artifact: Artifact) -> str:
-        """Speeds are those of one processor; another machine measures anew."""
-        return self._key(artifact, "speed", {**vars(self.speed_settings), "cpu": host.machine().cpu})
-
-    def _key(self, artifact: Artifact, step: str, wanted: Mapping[str, Any]) -> str:
+    def key(self, artifact: Artifact, step: str, wanted: Mapping[str, Any]) -> str:
         """What a step's result depends on, as one digest: the artifact, the settings, the device and the runtime."""
         depends = {
             "step": step,
             "artifact": artifact.sha256,
             "runtime": runtime_version(artifact.container),
             "device": self.device.name,
-            "threads": self._threads,
+            "threads": self.emulation.decode_threads,
             "context": self.context,
             **wanted,
         }
@@ -221,7 +212,13 @@ def _samples(outcome: Outcome) -> tuple[dict[str, list[float]], dict[str, dict[s
     return value["samples"], items
 
 
-def _status(outcome: Outcome, measured: bool) -> str:
-    if outcome.status == "ok":
-        return "ok" if measured else "unsupported"
+def status_of(outcome: Outcome) -> str:
+    """The status of a row for a child that did not end well."""
+    if outcome.kind == Unsupported.__name__:
+        return "unsupported"
     return "crash" if outcome.status == "error" else outcome.status
+
+
+def fallback(used: Settings) -> str:
+    """The note of what was computed without repacked kernels, because they died."""
+    return "" if used.repack else f"retried without repacked kernels: {WITHOUT_REPACK}"

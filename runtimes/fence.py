@@ -1,6 +1,6 @@
 """Running a session behind the fence: a processor that refuses an instruction costs a retry, not the run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,9 @@ from .session import Settings
 #: kernels use AMX wherever it is announced
 _REFUSALS = ("SIGILL", "SIGSEGV")
 WITHOUT_REPACK = "llama.cpp's repacked kernels die on this processor (so does AMX on many virtual machines)"
+
+
+Runner = Callable[..., child.Outcome]  # takes what `child.run` takes
 
 
 class Fence:
@@ -27,29 +30,25 @@ class Fence:
         settings: Settings,
         deadline_seconds: float | None = None,
         progress: child.Progress | None = None,
+        runner: Runner | None = None,
     ) -> tuple[child.Outcome, Settings]:
         """Call `entry` with the job and its settings; returns the outcome and the settings that it was reached with.
 
-        The job names its "container"; only GGUF has kernels to fall back from.
+        The job names its "container"; only GGUF has kernels to fall back from. `runner` stands in for `child.run`,
+        where more than that is to be done to the child.
         """
         gguf = job["container"] == "gguf"
         settings = replace(settings, repack=settings.repack and (self.repack or not gguf))
-        outcome = self._once(entry, job, settings, deadline_seconds, progress)
-        if outcome.signal in _REFUSALS and gguf and settings.repack:
+
+        def once(settings: Settings) -> child.Outcome:
+            full = {**job, "settings": settings.to_json()}
+            return (runner or child.run)(entry, full, deadline_seconds=deadline_seconds, progress=progress)
+
+        outcome = once(settings)
+        if outcome.status == "crash" and outcome.signal in _REFUSALS and gguf and settings.repack:
             plain = replace(settings, repack=False)
-            again = self._once(entry, job, plain, deadline_seconds, progress)
+            again = once(plain)
             if again.signal not in _REFUSALS:
                 self.repack = False
                 return again, plain
         return outcome, settings
-
-    def _once(
-        self,
-        entry: str,
-        job: Mapping[str, Any],
-        settings: Settings,
-        deadline_seconds: float | None,
-        progress: child.Progress | None,
-    ) -> child.Outcome:
-        full = {**job, "settings": settings.to_json()}
-        return child.run(entry, full, deadline_seconds=deadline_seconds, progress=progress)

@@ -11,7 +11,7 @@ from .. import Error
 from ..convert.llama_library import last_log_line, library, load
 from .llama_batch import Entry, EntryBatch, OwnBatch, Wanted
 from .llama_users import Users
-from .session import Grown, Prompt, Session, Settings, Tree, generate_in_turn, grow_in_turn, n_shared
+from .session import Grown, Prompt, Session, Settings, Tree, Unsupported, generate_in_turn, grow_in_turn, n_shared
 
 if TYPE_CHECKING:
     from .session import Logits
@@ -47,7 +47,9 @@ class LlamaCppSession:
         self._context = self._lib.llama_init_from_model(self._model, self._context_params(settings))
         if not self._context:
             self._lib.llama_model_free(self._model)
-            raise Error(f"llama.cpp cannot make a context of {settings.context} tokens: {last_log_line()}")
+            said = last_log_line()
+            kind = Unsupported if "does not divide" in said else Error  # a block of the cache's type is 32 values
+            raise kind(f"llama.cpp cannot make a context of {settings.context} tokens: {said}")
         self._own = OwnBatch(self._lib, n_tokens=self._n_batch, n_positions=settings.context)
         self._entries = EntryBatch(self._lib, n_tokens=self._n_batch, n_sequences=settings.sequences)
         self._n_context = settings.context

@@ -15,10 +15,9 @@ from edgequant.convert.artifact import Artifact
 from edgequant.convert.checkpoint import open_folder
 from edgequant.convert.formats import FORMATS
 from edgequant.profiles.device import Cores, Device
-from edgequant.profiles.measurement import METRICS, Measurement
-from edgequant.profiles.measuring import QUALITY_METRICS, SPEED_METRICS, Measuring, SpeedSettings
+from edgequant.profiles.measurement import ENERGY_METRICS, METRICS, QUALITY_METRICS, SPEED_METRICS, Measurement
+from edgequant.profiles.measuring import Measuring, SpeedSettings
 from edgequant.profiles.store import Store
-from edgequant.runtimes.session import Settings
 
 TASKS = (
     '{"id": "c1", "kind": "k", "type": "choice", "prompt": "the cat", "choices": ["on", "the mat"], "answer": 1}\n'
@@ -73,46 +72,6 @@ def test_the_metrics_are_shared_out() -> None:
     assert {*SPEED_METRICS, *QUALITY_METRICS} == set(METRICS) and not {*SPEED_METRICS} & {*QUALITY_METRICS}
 
 
-def test_speed(folder: Path, tmp_path: Path) -> None:
-    ours, f16 = measuring(tmp_path / "results.jsonl"), artifact(folder, "F16")
-    assert not ours.has_speed(f16)
-    seen: list[str] = []
-    assert ours.speed(f16, vocabulary=320, progress=seen.append).status == "ok"
-    rows = by_metric(ours.store)
-    assert tuple(rows) == SPEED_METRICS and all(row.status == "ok" for row in rows.values())
-    assert len(rows["prefill_tokens_per_second"].samples) == len(rows["decode_tokens_per_second"].samples) == 3
-    assert all(sample > 0 for row in rows.values() for sample in row.samples)
-    load, first = rows["load_seconds"].samples[0], rows["first_token_seconds"].samples[0]
-    assert 0 < load < first < 60
-    peak = rows["peak_rss_bytes"].samples[0]
-    assert rows["peak_anonymous_bytes"].samples[0] < peak and rows["peak_file_backed_bytes"].samples[0] < peak
-    assert {row.artifact_sha256 for row in rows.values()} == {f16.sha256}
-    assert rows["load_seconds"].parameters["settings"] == Settings(threads=1, context=128, repack=False).to_json()
-    assert "repacked kernels die" in rows["load_seconds"].note and not rows["load_seconds"].emulated
-    assert seen[0] == "loading" and seen[-1] == "repetition 3 of 3"
-
-
-def test_what_was_measured_is_not_measured_again(folder: Path, tmp_path: Path) -> None:
-    ours, f16 = measuring(tmp_path / "results.jsonl"), artifact(folder, "F16")
-    ours.speed(f16, vocabulary=320)
-    again = measuring(tmp_path / "results.jsonl")
-    assert again.has_speed(f16) and not again.has_speed(artifact(folder, "F32"))
-    assert not again.has_speed(replace(f16, sha256="other"))
-    again.speed_settings = SpeedSettings(n_prompt=17, n_generate=4)
-    assert not again.has_speed(f16)
-    assert not measuring(tmp_path / "results.jsonl", name="rpi5-8gb").has_speed(f16)
-    other_context = measuring(tmp_path / "results.jsonl")
-    other_context.context = 64
-    assert not other_context.has_speed(f16)
-
-
-def test_a_device_that_is_not_here_is_emulated_with_the_threads_that_there_are(folder: Path, tmp_path: Path) -> None:
-    ours = measuring(tmp_path / "results.jsonl", name="far", is_host=False, decode_threads=9999)
-    ours.speed(artifact(folder, "F16"), vocabulary=320)
-    assert all(row.emulated and row.device == "far" for row in ours.store.rows)
-    assert ours.store.rows[0].parameters["settings"]["threads"] < 9999
-
-
 def quality(ours: Measuring, folder: Path, tmp_path: Path, name: str, *, reference: str = "F32") -> child.Outcome:
     return ours.quality(
         artifact(folder, name), reference=artifact(folder, reference), prepared=folder / "prepared.json",
@@ -143,39 +102,10 @@ def test_quality_against_the_reference(folder: Path, tmp_path: Path) -> None:
     assert not ours.has_quality(artifact(folder, "F16"), reference=artifact(folder, "F16"), prepared="d")
 
 
-def test_a_failure_is_a_row_for_every_metric(folder: Path, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.gguf"
-    broken.write_bytes(b"GGUF")
-    ours, damaged = measuring(tmp_path / "results.jsonl"), replace(artifact(folder, "F16"), path=str(broken))
-    outcome = ours.speed(damaged, vocabulary=320)
-    rows = by_metric(ours.store)
-    assert outcome.status == "error" and set(rows) == set(SPEED_METRICS)
-    assert {(row.status, row.samples) for row in rows.values()} == {("crash", ())}
-    assert all("cannot load" in row.note for row in rows.values()) and not ours.has_speed(damaged)
-
-
-@pytest.mark.parametrize("status", ["oom", "timeout", "crash"])
-def test_every_death_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str) -> None:
-    ours = measuring(tmp_path / "results.jsonl")
-    monkeypatch.setattr(child, "run", lambda *a, **k: child.Outcome(status=status, note="why", signal="SIGKILL"))
-    ours.speed(artifact(folder, "F16"), vocabulary=320)
-    assert {(row.status, row.note) for row in Store(tmp_path / "results.jsonl").rows} == {(status, "why")}
-
-
 def test_a_format_that_could_not_be_made(tmp_path: Path) -> None:
     ours = measuring(tmp_path / "results.jsonl")
     ours.store_failure(FORMATS["onnx-fp32"], status="error", note="Optimum is missing")
-    assert {row.metric for row in ours.store.rows} == set(METRICS)
+    assert {row.metric for row in ours.store.rows} == {*METRICS} - {*ENERGY_METRICS}
     assert {(row.format, row.status, row.note, row.runtime) for row in ours.store.rows} == {
         ("onnx-fp32", "error", "Optimum is missing", "onnxruntime")
     }
-
-
-def test_figures_that_the_system_does_not_tell(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = {metric: [1.0] for metric in SPEED_METRICS if metric != "peak_anonymous_bytes"}
-    monkeypatch.setattr(child, "run", lambda *a, **k: child.Outcome(status="ok", value=samples))
-    ours = measuring(tmp_path / "results.jsonl")
-    ours.speed(artifact(folder, "F16"), vocabulary=320)
-    row = by_metric(ours.store)["peak_anonymous_bytes"]
-    assert (row.status, row.samples) == ("unsupported", ()) and "does not tell" in row.note
-    assert ours.has_speed(artifact(folder, "F16"))
