@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from edgequant import Error, __version__
+from edgequant.commands.bundle import bundle
 from edgequant.commands.convert import convert
 from edgequant.commands.devices import devices
 from edgequant.commands.doctor import doctor
@@ -21,7 +22,7 @@ from edgequant.commands.verify import verify
 from edgequant.progress import Progress
 
 #: in the order in which a run goes through them
-COMMANDS = (run, plan, convert, verify, profile, evaluate, report, pick, inspect, devices, doctor)
+COMMANDS = (run, plan, convert, verify, profile, evaluate, report, pick, bundle, inspect, devices, doctor)
 _ANYWHERE = ("-q", "--quiet", "-v", "--verbose")
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from edgequant import Error, child
-from edgequant.accuracy import items
+from edgequant.accuracy import compact, items
 from edgequant.convert import conversion, quantised_source
 from edgequant.convert.architectures import layout
 from edgequant.convert.architectures.keys import check_config, check_quantisation
@@ -20,8 +20,11 @@ from edgequant.convert.makers import with_sources
 from edgequant.convert.outline import open_outline
 from edgequant.convert.peer_converter import entrusted, find_script
 from edgequant.convert.source import open_source
+from edgequant.export.bundle import Contents
 from edgequant.profiles import host
 from edgequant.profiles import plan as planning
+from edgequant.profiles.device import Device
+from edgequant.profiles.measurement import QUALITY_METRICS
 from edgequant.profiles.measuring import Measuring
 from edgequant.profiles.profiling import Profiler, Profiling
 from edgequant.profiles.request import Request, described, request_of
@@ -29,6 +32,7 @@ from edgequant.profiles.run_folder import RunFolder
 from edgequant.report.rebuild import rebuild
 from edgequant.report.rows import SOURCE
 from edgequant.report.table import Report
+from edgequant.runtimes.session import Settings
 from edgequant.tune import smoothing
 from edgequant.verify.finding import FAILED, Finding
 from edgequant.verify.gate import FAILED_GATE, Circumstances, Gate, has_failed, is_quantised, unchanged, with_findings
@@ -420,6 +424,66 @@ class Run:
         }
         outcome = child.run("edgequant.accuracy.preparation:prepare", job, deadline_seconds=_PREPARE_DEADLINE_SECONDS)
         self.folder.describe({"prepared": outcome.unwrap()})
+        return self._digest()
+
+    def contents(self, formats: Sequence[str], device: Device | None = None) -> Contents:
+        """What a bundle of these formats holds (none: of all that are there), planned for `device`.
+
+        Measures what is missing of quality, and computes the reference once more, for its compact form.
+        """
+        chosen = self._chosen(formats)
+        self.evaluate()
+        digest, described = self._digest(), self.folder.open()
+        reference = next(a for a in self.references() if a.format == described["reference"])
+        rows = {row.metric: row for row in self.folder.store().rows if row.artifact_sha256 == reference.sha256}
+        trained_context, n_vocab = conversion.context_and_vocabulary(self.checkpoint)
+        planned = [FORMATS[artifact.format] for artifact in chosen if artifact.format in FORMATS]
+        made = planning.plan(self.checkpoint, planned, device or self.request.device, context=self.context)
+        return Contents(
+            described=described,
+            artifacts=chosen,
+            reference=reference,
+            reference_rows=[rows[metric] for metric in QUALITY_METRICS if metric in rows],
+            compact=self._compact(reference, digest),
+            prepared=self.folder.prepared,
+            prepared_digest=digest,
+            checkpoint=self.checkpoint.path,
+            tasks=self.tasks,
+            plan=made.to_json(),
+            trained_context=trained_context,
+            n_vocab=n_vocab,
+        )
+
+    def _chosen(self, formats: Sequence[str]) -> list[Artifact]:
+        """The artifacts of these formats; `Error` for one that is not there or failed its checks."""
+        there = {artifact.format: artifact for artifact in self.artifacts()}
+        missing = [name for name in formats if name not in there]
+        if missing or not there:
+            has = f"it has {', '.join(there)}" if there else "it has none"
+            raise Error(f"{self.folder.path} holds no {', '.join(missing) or 'artifacts'}; {has}")
+        chosen = [there[name] for name in formats] if formats else list(there.values())
+        for artifact in chosen:
+            if has_failed(artifact):
+                raise Error(f"{artifact.format} failed its checks", hint=f"edgequant verify {artifact.path}")
+        return chosen
+
+    def _compact(self, reference: Artifact, digest: str) -> Path:
+        """The reference's log-probabilities in compact form, computed unless that is done."""
+        target, key = self.folder.compact, f"{reference.sha256} {digest} {compact.KEPT}"
+        if not target.is_file() or compact.read(target).key != key:
+            made = self._convert(FORMATS[reference.format])
+            self.listen("reference", reference.format, "")
+            job = {"container": made.container, "path": made.path, "prepared": str(self.folder.prepared)}
+            outcome, _ = self.measuring.fence.run(
+                "edgequant.accuracy.compact:make",
+                {**job, "target": str(target), "key": key},
+                settings=Settings(threads=self.threads, context=self.context),
+                progress=self._hear("reference", reference.format),
+            )
+            outcome.unwrap()
+        return target
+
+    def _digest(self) -> str:
         return hashlib.sha256(self.folder.prepared.read_bytes()).hexdigest()[:16]
 
     def release(self, *, compares: bool) -> None:

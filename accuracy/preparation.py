@@ -34,7 +34,7 @@ def prepare(job: Mapping[str, Any]) -> dict[str, Any]:
     cut = windows(tokens, size=size, begin=tokenizer.begin())
     if not cut:
         raise Error(f"a text of {len(tokens)} tokens in a context of {job['context']} is too short to be scored")
-    prepared = {"folder": job["folder"], "windows": cut, "items": fitting}
+    prepared = {"folder": str(Path(job["folder"]).absolute()), "windows": cut, "items": fitting}
     write_text(Path(job["target"]), json.dumps(prepared))
     n_tokens = sum(len(window) - len(tokenizer.begin()) for window in cut)
     choices = [1 / len(row["choices"]) for row in fitting if "choices" in row]

@@ -6,11 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ..progress import Progress
 
 if TYPE_CHECKING:
+    from ..export.on_device import OnDevice
     from ..pipeline import Run
     from ..profiles.request import Request
+    from ..profiles.run_folder import RunFolder
     from ..report.answer import Limits
 
 
@@ -64,18 +68,55 @@ def resumed(
     device: str | None = None,
     context: int | None = None,
     tasks: tuple[str, ...] = (),
-) -> "Run":
-    """The run in a folder, with what was asked then unless an option says otherwise."""
+    out: Path | None = None,
+) -> "Run | OnDevice":
+    """The run in a folder, with what was asked then unless an option says otherwise; a bundle is unpacked to `out`."""
+    from ..export import unpack
+
+    if unpack.is_bundle(run_folder):
+        return _on_device(progress, unpack.unpacked(run_folder, out=out), device, context, tasks)
     from .. import pipeline
     from ..profiles.device import load
     from ..profiles.request import request_of
     from ..profiles.run_folder import RunFolder
 
+    _check_out(out)
     request = request_of(RunFolder(run_folder))
     changes: dict[str, Any] = {"device": load(device)} if device else {}
     changes |= {"context": context} if context else {}
     changes |= {"tasks": tasks} if tasks else {}
     return pipeline.Run(request=replace(request, **changes), listen=progress)
+
+
+def _on_device(
+    progress: Progress, folder: Path, device: str | None, context: int | None, tasks: tuple[str, ...]
+) -> "OnDevice":
+    from .. import Error
+    from ..export.on_device import OnDevice
+    from ..profiles.device import HOST, load
+
+    if tasks:
+        raise Error("a bundle has its own tasks, for which the reference's answers came along", hint="leave --task out")
+    return OnDevice(path=folder, device=load(device or HOST), context=context or 0, listen=progress)
+
+
+def run_folder_of(progress: Progress, path: Path, *, out: Path | None = None) -> "RunFolder":
+    """The run in a folder, or that of a bundle, which is unpacked to `out`, without opening any checkpoint."""
+    from ..export import unpack
+    from ..profiles.run_folder import RunFolder
+
+    if not unpack.is_bundle(path):
+        _check_out(out)
+        return RunFolder(path)
+    folder = RunFolder(unpack.unpacked(path, out=out))
+    if not folder.description.is_file():
+        _on_device(progress, folder.path, None, None, ())
+    return folder
+
+
+def _check_out(out: Path | None) -> None:
+    if out is not None:
+        raise click.UsageError("--out says where a bundle is unpacked, and this is none")
 
 
 def limits_of(values: dict[str, Any]) -> "Limits | None":

@@ -66,6 +66,9 @@ formats_option = click.option("--formats", metavar="LIST", help="Formats to make
 device_option = click.option("--device", help="Device profile or a .toml file; see `devices` [this machine].")
 context_option = click.option("--context", type=click.IntRange(min=128), help="Context in tokens [the device's].")
 out_option = click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [runs/NAME].")
+unpack_option = click.option(
+    "--out", type=click.Path(path_type=Path), help="Of a bundle: the folder to unpack it into [beside it]."
+)
 tasks_option = click.option(
     "--task", "tasks", multiple=True, help="A built-in task or a .jsonl file; may be repeated [all built-in ones]."
 )

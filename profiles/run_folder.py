@@ -23,6 +23,8 @@ class RunFolder:
         self.artifacts = path / "artifacts"
         self.scratch = path / "scratch"  # the reference's logits: large, and removed at the end
         self.prepared = path / "prepared.json"  # text and items as token ids
+        self.compact = path / "reference.npz"  # the reference's log-probabilities for a bundle
+        self.others = path / "others.jsonl"  # rows that other machines measured of these artifacts
         self.results = path / "results.jsonl"
         self.description = path / "run.json"
 

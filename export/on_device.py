@@ -1,0 +1,130 @@
+"""A bundle opened on the machine that measures it: what of a run needs no checkpoint."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import Error, __version__, child
+from ..convert.artifact import Artifact, is_whole
+from ..convert.atomic import write_text
+from ..profiles.device import Device
+from ..profiles.measuring import Measuring
+from ..profiles.run_folder import RunFolder
+from ..report.rebuild import rebuild
+from ..report.table import Report
+from ..runtimes.session import runtime_version
+from . import unpack
+from .bundle import DESCRIPTION, REFERENCE, REFERENCE_ROWS, SCHEMA
+
+Listener = Callable[[str, str, str], None]  # step, format ("" where it concerns the whole run), detail
+
+
+@dataclass(kw_only=True)
+class OnDevice:
+    """The steps that a device can do of a run, as `pipeline.Run` has them; rows go to the folder's results.jsonl."""
+
+    path: Path  # the unpacked folder
+    device: Device
+    listen: Listener
+    context: int = 0  # tokens; 0 for the run's own
+    folder: RunFolder = field(init=False)
+    measuring: Measuring = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read what the bundle says of itself, and make the folder a run of this device."""
+        self.folder = RunFolder(self.path)
+        self.bundled = description(self.path)
+        run = self.bundled["run"]
+        self.context = min(self.context or run["context"], self.bundled["trained_context"])
+        self._describe(run)
+        self.measuring = Measuring(
+            store=self.folder.store(), run=self.path.name, device=self.device, context=self.context
+        )
+        self.listen("opened", "", f"{run['checkpoint']['name']}, bundled with {', '.join(self.bundled['formats'])}")
+
+    def _describe(self, run: dict[str, Any]) -> None:
+        """run.json and results.jsonl of this device: the reference's rows come first, for the others to be compared."""
+        if not self.folder.results.is_file():
+            write_text(self.folder.results, (self.path / REFERENCE_ROWS).read_text(encoding="utf-8"))
+        engines = {"llama-cpp-python": runtime_version("gguf"), "onnxruntime": runtime_version("onnx")}
+        described = {
+            **run,
+            "formats": self.bundled["formats"],
+            "device": asdict(self.device),
+            "context": self.context,
+            "command": shlex.join(["edgequant", *sys.argv[1:]]),
+            "versions": {"edgequant": __version__, **engines},
+        }
+        write_text(self.folder.description, json.dumps(described, indent=2) + "\n")
+
+    def artifacts(self) -> list[Artifact]:
+        """The artifacts whose files came with the bundle."""
+        made = self.folder.made(revision=self.bundled["run"]["checkpoint"]["revision"])
+        return [artifact for artifact in made if artifact.format in self.bundled["formats"] and is_whole(artifact)]
+
+    def profile(self) -> None:
+        """Measure load, prefill, decode and memory of every artifact that the store does not have yet."""
+        for artifact in self.artifacts():
+            if not self.measuring.has_speed(artifact):
+                self.listen("profile", artifact.format, "")
+                hear = self._hear("profile", artifact.format)
+                self._tell(artifact, self.measuring.speed(artifact, vocabulary=self.bundled["n_vocab"], progress=hear))
+
+    def evaluate(self) -> None:
+        """Measure divergence and accuracy of every artifact against the reference that came with the bundle."""
+        reference = self._reference()
+        digest = self.bundled["prepared_digest"]
+        for artifact in self.artifacts():
+            told = artifact.format == reference.format  # its answers came along
+            if not told and not self.measuring.has_quality(artifact, reference=reference, prepared=digest):
+                self.listen("evaluate", artifact.format, "")
+                outcome = self.measuring.quality(
+                    artifact,
+                    reference=reference,
+                    prepared=self.folder.prepared,
+                    prepared_digest=digest,
+                    scratch=self.path / REFERENCE,
+                    progress=self._hear("evaluate", artifact.format),
+                )
+                self._tell(artifact, outcome)
+
+    def _reference(self) -> Artifact:
+        run = self.bundled["run"]
+        made = self.folder.made(revision=run["checkpoint"]["revision"])
+        return next(artifact for artifact in made if artifact.format == run["reference"])
+
+    def tidy(self) -> None:
+        """Nothing is left behind: the counterpart of a run's own step."""
+
+    def report(self) -> Report:
+        """Build the report from what is stored here and write its files."""
+        return rebuild(self.folder)
+
+    def _hear(self, step: str, format_name: str) -> child.Progress:
+        return lambda detail: self.listen(step, format_name, detail)
+
+    def _tell(self, artifact: Artifact, outcome: child.Outcome) -> None:
+        if outcome.status != "ok":
+            self.listen("failed", artifact.format, outcome.note)
+
+
+def description(folder: Path) -> dict[str, Any]:
+    """bundle.json of an unpacked bundle; `Error` where this version cannot read it."""
+    file = folder / DESCRIPTION
+    try:
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        schema = values.get("schema")
+    except (OSError, ValueError, AttributeError) as error:
+        raise Error(f"{file} does not read: {error}", hint="copy the bundle again") from None
+    if schema != SCHEMA:
+        raise Error(f"{file} has schema {schema}, this version reads {SCHEMA}", hint="bundle again with this version")
+    return values
+
+
+def folder_of(path: Path, *, out: Path | None = None) -> Path:
+    """The run folder that `path` means: itself, or where the bundle `path` is unpacked."""
+    return unpack.unpacked(path, out=out) if unpack.is_bundle(path) else path
