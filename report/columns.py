@@ -28,6 +28,7 @@ class Column:
     meaning: str
     rank: int
     text: Callable[[Row], Text]
+    optional: bool = False  # shown only where some row has a number
 
 
 def of_cell(metric: str) -> Callable[[Row], Text]:
@@ -114,11 +115,26 @@ COLUMNS: Sequence[Column] = (
     _column("bits", "Bits/w", "true bits per weight of the tensor data, read back from the file", 5, _bits),
     _column("memory", "Memory", "peak RSS of the process that measures speed", 2, _memory),
     _column(
+        "fit",
+        "Must fit",
+        "memory that must be free so that nothing is paged: anonymous at its peak, and of files what is in use",
+        6,
+        of_cell("must_fit_bytes"),
+    ),
+    _column(
         "load", "Load", "from opening the file to being ready, the file in the page cache", 9, of_cell("load_seconds")
     ),
     _column("first", "1st token", "load, prefill and one greedy token", 8, of_cell("first_token_seconds")),
     _column("prefill", "Prefill", "tokens/s reading a prompt, median", 4, of_cell("prefill_tokens_per_second")),
     _column("decode", "Decode", "tokens/s writing one after another, median", 1, of_cell("decode_tokens_per_second")),
+    Column(
+        key="energy",
+        title="Energy",
+        meaning="of a written token, beyond that of idling",
+        rank=9,
+        text=of_cell("joules_per_token_decode"),
+        optional=True,
+    ),
     _column("divergence", "KL div.", "mean KL divergence from the reference, nats a token", 1, _divergence),
     _column("top", "Same top", "positions with the reference's most likely token", 6, of_cell("same_top_token")),
     _column("perplexity", "Perpl.", "perplexity on the evaluation text", 7, of_cell("perplexity")),
@@ -126,6 +142,11 @@ COLUMNS: Sequence[Column] = (
     _column("loss", "Loss", "accuracy lost to the reference, percentage points, item by item", 1, _loss),
     _column("flips", "Flips", "items gone from right to wrong, and the reverse", 10, _flips),
 )
+
+
+def told(rows: Sequence[Row]) -> Sequence[Column]:
+    """The columns for these rows: an optional one only where a row has a number in it."""
+    return [c for c in COLUMNS if not c.optional or any(not c.text(row).missing for row in rows)]
 
 
 def standing(row: Row, answer: Answer) -> str:
@@ -153,7 +174,7 @@ def notes(row: Row) -> tuple[Mark, ...]:
     empty: dict[str, list[str]] = {}
     for column in COLUMNS:
         text = column.text(row)
-        if text.missing and text.detail:
+        if text.missing and text.detail and not column.optional:
             empty.setdefault(text.detail, []).append(column.title)
     said = " ".join(mark.sentence for mark in row.marks)
     absent = [

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterator
 
-from . import columns
-from .columns import COLUMNS, Text
+from . import columns, variant_columns
+from .columns import Text
 from .method import measured
 from .sentences import limits
 from .table import Report
+from .variant_columns import VARIANT_COLUMNS
 
 SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*{}[]<>#|~"} | {"\n": " ", "\r": " ", "&": "&amp;"})
 #: underscores inside a word, as in Q4_K_M, are no emphasis in CommonMark and stay readable
@@ -16,7 +17,7 @@ UNDERSCORE = re.compile(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 
 def markdown(report: Report) -> str:
     """The whole report as Markdown text; everything that came from outside is escaped."""
-    blocks = [_title(report), *_answer(report), _table(report), *_notes(report), _measured(report)]
+    blocks = [_title(report), *_answer(report), _table(report), *_notes(report), *_variants(report), _measured(report)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -40,13 +41,13 @@ def _answer(report: Report) -> Iterator[str]:
 
 
 def _table(report: Report) -> str:
-    numbered = columns.footnotes(report.rows)
-    lines = [["Format", *(c.title for c in COLUMNS), "Verdict", "Notes"]]
+    numbered, shown = columns.footnotes(report.rows), columns.told(report.rows)
+    lines = [["Format", *(c.title for c in shown), "Verdict", "Notes"]]
     for row in report.rows:
         references = ", ".join(str(numbered[mark]) for mark in columns.notes(row))
-        cells = [_cell(column.text(row)) for column in COLUMNS]
+        cells = [_cell(column.text(row)) for column in shown]
         lines.append([escaped(row.format), *cells, columns.standing(row, report.answer), references])
-    rule = "|---|" + "---:|" * len(COLUMNS) + "---|---|"
+    rule = "|---|" + "---:|" * len(shown) + "---|---|"
     head, *body = [f"| {' | '.join(cells)} |" for cells in lines]
     return "\n".join([head, rule, *body])
 
@@ -64,7 +65,23 @@ def _notes(report: Report) -> Iterator[str]:
     ]
     yield "\n".join(notes)
     yield "\n".join(f"- Accuracy cannot tell apart: {', '.join(map(escaped, group))}" for group in report.groups)
-    yield "\n".join(f"- {c.title}: {c.meaning}" for c in COLUMNS)
+    yield "\n".join(f"- {c.title}: {c.meaning}" for c in columns.told(report.rows))
+
+
+def _variants(report: Report) -> Iterator[str]:
+    """What was measured in other ways, beside the plain run of the same format."""
+    if not report.variants:
+        return
+    lines = [["Format", "What differs", *(c.title for c in VARIANT_COLUMNS)]]
+    for row in report.variants:
+        host = " (this host's speed)" if row.emulated else ""
+        lines.append([escaped(row.format), escaped(row.differs) + host, *(_cell(c.text(row)) for c in VARIANT_COLUMNS)])
+    head, *body = [f"| {' | '.join(cells)} |" for cells in lines]
+    yield "## Variants"
+    yield "\n".join([head, "|---|---|" + "---:|" * len(VARIANT_COLUMNS), *body])
+    marks = variant_columns.footnotes(report.variants)
+    yield "\n".join(f"- {escaped(who)}: {escaped(m.code)}: {escaped(m.sentence)}" for m, who in marks.items())
+    yield "\n".join(f"- {c.title}: {c.meaning}" for c in VARIANT_COLUMNS)
 
 
 def _measured(report: Report) -> str:

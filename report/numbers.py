@@ -50,6 +50,11 @@ def seconds(value: float) -> str:
     return f"{digits(value)} s"
 
 
+def joules(value: float) -> str:
+    """Energy a token, three digits, in thousandths where it is less than one."""
+    return f"{digits(value)} J" if value >= 1 else f"{digits(1000 * value)} mJ"
+
+
 def plain(value: float) -> str:
     """Anything without a unit of its own: three digits."""
     return digits(value)
@@ -74,6 +79,13 @@ FORMS: dict[str, Callable[[float], str]] = {
     "peak_rss_bytes": size,
     "peak_anonymous_bytes": size,
     "peak_file_backed_bytes": size,
+    "steady_rss_bytes": size,
+    "steady_anonymous_bytes": size,
+    "steady_file_backed_bytes": size,
+    "shared_bytes": size,
+    "must_fit_bytes": size,
+    "joules_per_token_prefill": joules,
+    "joules_per_token_decode": joules,
     "kl_divergence": nats,
     "same_top_token": share,
     "negative_log_likelihood": plain,

@@ -6,12 +6,13 @@ import json
 import re
 from typing import Any
 
-from . import columns, sentences, stored
+from . import columns, sentences, stored, variant_columns
 from .columns import COLUMNS
 from .figures import figures
 from .method import measured
 from .rows import Row
 from .table import Report
+from .variant_columns import VARIANT_COLUMNS
 
 
 def page(report: Report) -> str:
@@ -36,7 +37,9 @@ def page(report: Report) -> str:
         winner=_row(report, report.answer.pick),
         tiles=_tiles(report),
         limits=sentences.limits(report.answer.limits),
-        columns=COLUMNS,
+        columns=columns.told(report.rows),
+        variant_columns=VARIANT_COLUMNS,
+        variant_notes=variant_columns.footnotes(report.variants),
         table=_table(report),
         notes=_notes(report),
         facts=measured(report),
@@ -102,7 +105,7 @@ def _table(report: Report) -> list[dict[str, Any]]:
         {
             "row": row,
             "standing": columns.standing(row, report.answer),
-            "cells": [column.text(row) for column in COLUMNS],
+            "cells": [column.text(row) for column in columns.told(report.rows)],
             "notes": [numbered[mark] for mark in columns.notes(row)],
         }
         for row in report.rows

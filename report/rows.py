@@ -6,20 +6,12 @@ from math import exp, isfinite, log
 
 from ..accuracy.paired import Interval, Paired, bootstrap_mean, median_interval, share_interval
 from ..convert.artifact import Artifact
-from ..profiles.measurement import METRICS, Measurement
+from ..profiles.measurement import ENERGY_METRICS, METRICS, SPEED_METRICS, Measurement
 
 SOURCE = "source"  # the format name of the quantised file that a checkpoint was dequantised from
 
 #: metrics whose repetitions can be slowed by the machine but hardly sped up: the median; all others are means
-MEDIANS = (
-    "load_seconds",
-    "first_token_seconds",
-    "prefill_tokens_per_second",
-    "decode_tokens_per_second",
-    "peak_rss_bytes",
-    "peak_anonymous_bytes",
-    "peak_file_backed_bytes",
-)
+MEDIANS = SPEED_METRICS
 #: metrics that compare with the reference named in parameters["reference"]
 AGAINST_REFERENCE = ("kl_divergence", "same_top_token")
 #: what a status is called in front of people; the first four are failures, the others absences
@@ -43,6 +35,12 @@ MEANINGS = {
     "shorter context": "llama.cpp does not slide this model's window, so the file's context is as long as that",
     "quality not transferable": "the weights lie on this format's own grid, so its losses look smaller than they are",
     "retried without repacked kernels": "measured without llama.cpp's repacked kernels",
+    "throttled": "the machine slowed itself down while it was measured",
+    "clock fell": "the processor's clock fell while it was measured",
+    "swapped": "the system swapped while it was measured",
+    "major faults": "the process waited for pages from the disk while it was measured",
+    "shared cores": "other processes used the cores while it was measured",
+    "on battery": "the machine ran on its battery",
     "emulated": "measured on another machine than the device named",
     "failed gate": "it failed the check of its outputs after conversion",
     "not eligible": "it is not offered as a file to ship",
@@ -161,19 +159,19 @@ def cells(found: Mapping[str, Measurement], *, artifact: Artifact | None, refere
 def marks(found: Mapping[str, Measurement], artifact: Artifact | None, device: str) -> tuple[Mark, ...]:
     """What artifact and measurements say about themselves: notes, failures, fallbacks and emulation, each once."""
     made = [_parsed(note) for note in (artifact.notes if artifact else ())]
-    failed: dict[tuple[str, str], list[str]] = {}
+    failures: dict[tuple[str, str], list[str]] = {}
     for row in found.values():
         if row.status != "ok":
-            failed.setdefault((row.status, row.note), []).append(row.metric)
+            failures.setdefault((row.status, row.note), []).append(row.metric)
         elif row.note:
-            made.append(_parsed(row.note))
+            made += noted(row)
         elif _without_repack(row):
             made.append(_parsed("retried without repacked kernels"))
         if row.emulated:
             sentence = f"measured on another machine than {device}; speeds do not carry over"
             made.append(Mark(code="emulated", sentence=sentence))
-    for (status, note), metrics in failed.items():
-        made.append(_failed(status, note, metrics))
+    for (status, note), metrics in failures.items():
+        made.append(failed(status, note, metrics))
     return tuple(dict.fromkeys(made))
 
 
@@ -203,6 +201,16 @@ def _without_repack(row: Measurement) -> bool:
     return isinstance(settings, Mapping) and settings.get("repack") is False
 
 
-def _failed(status: str, note: str, metrics: Sequence[str]) -> Mark:
-    what = "every measurement" if len(metrics) >= len(METRICS) - 1 else ", ".join(m.replace("_", " ") for m in metrics)
+def noted(row: Measurement) -> list[Mark]:
+    """The marks that a row's note makes, one a line."""
+    return [_parsed(line) for line in row.note.splitlines()]
+
+
+def failed(status: str, note: str, metrics: Sequence[str]) -> Mark:
+    """The mark of measurements that ended in this status."""
+    what = (
+        "every measurement"
+        if len(metrics) >= len(METRICS) - len(ENERGY_METRICS) - 1
+        else ", ".join(m.replace("_", " ") for m in metrics)
+    )
     return Mark(code=STATUSES.get(status, status), sentence=f"{what}: {note or 'no reason was recorded'}")

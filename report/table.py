@@ -12,9 +12,11 @@ from ..profiles import kernels
 from ..profiles.device import Device
 from ..profiles.measurement import Measurement
 from . import rows as building
+from . import variants
 from .answer import Answer, Limits
 from .pick import pick
 from .rows import SOURCE, Cell, Mark, Row
+from .variants import VariantRow
 
 SCHEMA = 1
 
@@ -50,7 +52,8 @@ class Report:
     groups: tuple[tuple[str, ...], ...]  # formats whose accuracy cannot be told apart pairwise, best first
     answer: Answer
     artifacts: tuple[Artifact, ...]
-    measurements: tuple[Measurement, ...]  # the stored rows that count, one a format and metric
+    measurements: tuple[Measurement, ...]  # the stored rows that count, one a format, variant and metric
+    variants: tuple[VariantRow, ...] = ()
     schema: int = SCHEMA
 
 
@@ -82,7 +85,8 @@ def build(
         groups=groups(ordered),
         answer=pick(ordered, limits),
         artifacts=tuple(files.values()),
-        measurements=tuple(m for found in counted.values() for m in found.values()),
+        measurements=tuple(m for found in variants.counted(rows).values() for m in found.values()),
+        variants=variants.rows(artifacts, rows),
     )
 
 

@@ -16,6 +16,8 @@ from .columns import COLUMNS, Column
 from .rows import Row
 from .sentences import limits
 from .table import Report
+from .variant_columns import VARIANT_COLUMNS, VariantColumn, footnotes
+from .variants import VariantRow
 
 LONGEST_NAME = 24
 STYLES = {"pick": "bold green", "runner-up": "green"}
@@ -25,7 +27,33 @@ BETWEEN = ("loss", "decode", "divergence", "prefill", "accuracy")
 
 def table(report: Report) -> RenderableType:
     """The comparison, its footnotes, and the answer below, so that the answer is the last thing on the screen."""
-    return Group(_Comparison(report), Text(), answer(report.answer))
+    beside = [variants(report.variants), Text()] if report.variants else []
+    return Group(_Comparison(report), Text(), *beside, answer(report.answer))
+
+
+def variants(rows: Sequence[VariantRow]) -> RenderableType:
+    """What was measured in other ways, and the notes to it."""
+    made = Table(title=Text("Variants", style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    made.show_edge, made.pad_edge = False, False
+    made.add_column("Format", no_wrap=True)
+    made.add_column("What differs")
+    for column in VARIANT_COLUMNS:
+        made.add_column(column.title, justify="right")
+    for row in rows:
+        differs = row.differs + (" (this host's speed)" if row.emulated else "")
+        made.add_row(
+            Text(_short(row.format)), Text(printable(differs)), *(_variant_cell(row, c) for c in VARIANT_COLUMNS)
+        )
+    lines = ["; ".join(f"{c.title}: {c.meaning}" for c in VARIANT_COLUMNS) + "."]
+    lines += [f"{who}: {mark.code}: {mark.sentence}" for mark, who in footnotes(rows).items()]
+    return Group(made, *(Text(printable(line), style="dim") for line in lines))
+
+
+def _variant_cell(row: VariantRow, column: VariantColumn) -> Text:
+    text = column.text(row)
+    if text.missing:
+        return Text(text.main, style="" if text.main == "-" else "red")
+    return Text.assemble(text.main, (f"\n{text.detail}" if text.detail else "", "dim"))
 
 
 def answer(answer: Answer) -> RenderableType:
@@ -73,7 +101,7 @@ def _fitting(report: Report, width: int) -> list[_Entry]:
     room = width - max(cell_len(t) for t in ["Format", *(_name(r) for r in report.rows)])
     room -= max(cell_len(t) for t in ["Verdict", *(columns.standing(r, report.answer) for r in report.rows)]) + gap
     room -= max(cell_len(t) for t in ["Note", *_references(report)]) + gap
-    wanted = [(c.rank, _Entry(report, c, interval=False)) for c in COLUMNS]
+    wanted = [(c.rank, _Entry(report, c, interval=False)) for c in columns.told(report.rows)]
     wanted += [(2 + BETWEEN.index(c.key), _Entry(report, c, interval=True)) for c in COLUMNS if c.key in BETWEEN]
     chosen = []
     for _, entry in sorted(wanted, key=lambda pair: pair[0]):
@@ -102,7 +130,11 @@ def _table(report: Report, entries: Sequence[_Entry], *, gap: int) -> Table:
 
 
 def _name(row: Row) -> str:
-    name = printable(row.format)
+    return _short(row.format)
+
+
+def _short(name: str) -> str:
+    name = printable(name)
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
 
 
@@ -122,7 +154,7 @@ def _references(report: Report) -> list[str]:
 def _notes(report: Report, entries: Sequence[_Entry]) -> RenderableType:
     shown = [e.column for e in entries if not e.interval]
     lines = [f"{c.title}: {c.meaning}" for c in shown]
-    left = [c.title for c in COLUMNS if c not in shown]
+    left = [c.title for c in columns.told(report.rows) if c not in shown]
     beside = {e.column.key for e in entries if e.interval}
     left += [f"interval of {c.title}" for c in shown if c.key in BETWEEN and c.key not in beside]
     lines = ["; ".join(lines) + "."]

@@ -1,0 +1,104 @@
+"""Measurements under other conditions than the plain ones, a table of their own: deep contexts, cache types, limits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from ..convert.artifact import Artifact
+from ..profiles.measurement import Measurement
+from ..profiles.variant import described
+from . import numbers
+from . import rows as building
+from .rows import Cell, Mark
+
+PLAIN = "plain"
+#: what the table shows of a variant
+METRICS = (
+    "prefill_tokens_per_second",
+    "decode_tokens_per_second",
+    "peak_rss_bytes",
+    "must_fit_bytes",
+    "kl_divergence",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantRow:
+    """One format run in one way: what differs (in words, and as it is stored), its cells, what must be said of it.
+
+    The divergence is that from the same file run plainly.
+    """
+
+    format: str
+    differs: str
+    variant: Mapping[str, Any]
+    cells: Mapping[str, Cell]  # by METRICS
+    marks: tuple[Mark, ...] = ()
+    emulated: bool = False
+
+
+def rows(artifacts: Sequence[Artifact], stored: Sequence[Measurement]) -> tuple[VariantRow, ...]:
+    """A row for every variant that the store has, under each format a plain one first; none where nothing differs."""
+    files = {artifact.format: artifact for artifact in artifacts}
+    found = counted(stored)
+    varied = list(dict.fromkeys(name for name, key in found if key))
+    keys = sorted(found, key=lambda pair: (varied.index(pair[0]) if pair[0] in varied else -1, pair[1] != ""))
+    return tuple(_row(name, found[name, key], files.get(name)) for name, key in keys if name in varied)
+
+
+def counted(stored: Sequence[Measurement]) -> dict[tuple[str, str], dict[str, Measurement]]:
+    """(format, variant) -> metric -> the row that counts, the last one; the plain ones under the variant ""."""
+    found: dict[tuple[str, str], dict[str, Measurement]] = {}
+    for row in stored:
+        found.setdefault((row.format, row.variant_key), {})[row.metric] = row
+    return found
+
+
+def _row(name: str, found: Mapping[str, Measurement], artifact: Artifact | None) -> VariantRow:
+    variant = next(iter(found.values())).variant
+    cells = {
+        metric: building.cell(found[metric], artifact=artifact, reference="") if metric in found else _absent(metric)
+        for metric in METRICS
+    }
+    if not variant:  # its divergence is that from the reference, and stands in the comparison
+        cells["kl_divergence"] = Cell(value=0.0, note="zero by definition: this is the plain run")
+    return VariantRow(
+        format=name,
+        differs=described(variant) or PLAIN,
+        variant=dict(variant),
+        cells=cells,
+        marks=_marks(found),
+        emulated=any(row.emulated for row in found.values()),
+    )
+
+
+def _absent(metric: str) -> Cell:
+    why = "it computes the same" if metric == "kl_divergence" else "not part of this variant"
+    return Cell(value=None, status="missing", note=why)
+
+
+def _marks(found: Mapping[str, Measurement]) -> tuple[Mark, ...]:
+    """What the rows say of themselves, each once: notes, failures, the limit, how a sustained run went."""
+    said: list[Mark] = []
+    for row in found.values():
+        said += building.noted(row) if row.status == "ok" else [building.failed(row.status, row.note, [row.metric])]
+        limit = row.parameters.get("limit") if row.variant else None
+        if isinstance(limit, Mapping):
+            said.append(Mark(code="limit", sentence=f"{limit.get('kind')}: it limits {limit.get('meaning')}"))
+        if isinstance(series := row.parameters.get("series"), Mapping) and row.samples:
+            said.append(Mark(code="sustained", sentence=over_time(row.samples, series)))
+    return tuple(dict.fromkeys(said))
+
+
+def over_time(samples: Sequence[float], series: Mapping[str, Sequence[Any]]) -> str:
+    """A sustained run in a sentence: its first tenth against its last, speed, clock and temperature."""
+    n = max(1, len(samples) // 10)
+    first, last = median(samples[:n]), median(samples[-n:])
+    said = f"{numbers.rate(first)} tokens/s at the beginning, {numbers.rate(last)} at the end ({last / first:.0%})"
+    for name, form in (("clock_hz", "{:.2f} GHz"), ("temperature_celsius", "{:.0f} degrees")):
+        known = [value for value in series.get(name, ()) if value is not None]
+        if known:
+            scale = 1e9 if name == "clock_hz" else 1.0
+            said += f"; {form.format(known[0] / scale)} to {form.format(known[-1] / scale)}"
+    return said
