@@ -1,0 +1,94 @@
+"""How outcomes are computed from log-likelihoods and texts: the definitions of lm-evaluation-harness 0.4.
+
+Log-likelihoods are sums of the natural logarithms of the probabilities of a continuation's tokens.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+
+from .item import PublicItem
+from .math_answers import between_dollars, final_answer, final_form, same, school_form
+
+_NUMBER_AFTER_HASHES = re.compile(r"#### (\-?[0-9\.\,]+)")
+_NUMBER = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
+_IGNORED_IN_NUMBERS = (",", r"\$", "(?s).*#### ", r"\.$")
+
+
+def acc(log_likelihoods: Sequence[float], right: int) -> bool:
+    """Whether the right choice is the likeliest; of equals the first counts as such."""
+    return max(range(len(log_likelihoods)), key=log_likelihoods.__getitem__) == right
+
+
+def acc_norm(log_likelihoods: Sequence[float], right: int, n_characters: Sequence[int]) -> bool:
+    """The same, each log-likelihood divided by its choice's characters, the space before it not counted.
+
+    The harness's documents say bytes; its code counts characters, and so do its published figures.
+    """
+    return acc([value / n for value, n in zip(log_likelihoods, n_characters, strict=True)], right)
+
+
+def margin(log_likelihoods: Sequence[float], right: int) -> float:
+    """The right choice's log-likelihood less the best wrong one's, in nats."""
+    return log_likelihoods[right] - max(value for i, value in enumerate(log_likelihoods) if i != right)
+
+
+def mc2(log_likelihoods: Sequence[float], true: Sequence[bool]) -> float:
+    """TruthfulQA's MC2, 0..1: the true answers' part of the probability of all answers together."""
+    highest = max(log_likelihoods)
+    weights = [math.exp(value - highest) for value in log_likelihoods]
+    return sum(weight for weight, is_true in zip(weights, true, strict=True) if is_true) / sum(weights)
+
+
+def perplexity(log_likelihoods: Sequence[float]) -> float:
+    """LAMBADA's: of last words, each a unit however many tokens it has."""
+    return math.exp(-sum(log_likelihoods) / len(log_likelihoods))
+
+
+def until(text: str, stops: Sequence[str]) -> str:
+    """A generated text up to the first of its stops."""
+    for stop in stops:
+        text = text.split(stop)[0]
+    return text
+
+
+def strict_match(text: str, answer: str) -> bool:
+    """GSM8K: the first number after #### is the answer's."""
+    found = _NUMBER_AFTER_HASHES.search(text)
+    return _same_number(found[1] if found else "[invalid]", answer)
+
+
+def flexible_extract(text: str, answer: str) -> bool:
+    """GSM8K: the last thing that looks like a number is the answer's."""
+    found = [wide or narrow for wide, narrow in _NUMBER.findall(text)]
+    return _same_number(found[-1].strip() if found else "[invalid]", answer)
+
+
+def _same_number(given: str, answer: str) -> bool:
+    for ignored in _IGNORED_IN_NUMBERS:
+        given, answer = re.sub(ignored, "", given), re.sub(ignored, "", answer)
+    return given.lower() == answer.lower()
+
+
+def choice_outcome(item: PublicItem, log_likelihoods: Sequence[float]) -> dict[str, float]:
+    """Every metric of a choice item, the set's own definition of MC2 where it has several true answers."""
+    if item.true:
+        return {"mc2": mc2(log_likelihoods, item.true)}
+    return {
+        "acc": float(acc(log_likelihoods, item.right)),
+        "acc_norm": float(acc_norm(log_likelihoods, item.right, item.n_characters)),
+    }
+
+
+def text_outcome(item: PublicItem, text: str) -> dict[str, float]:
+    """Every metric of a generated answer of GSM8K or MATH."""
+    said = until(text, item.stops)
+    if item.set == "gsm8k":
+        return {
+            "strict_match": float(strict_match(said, item.answer)),
+            "flexible_extract": float(flexible_extract(said, item.answer)),
+        }
+    if item.set == "hendrycks_math":
+        return {"exact_match": float(school_form(between_dollars(said)) == item.answer)}
+    given = final_answer(said)
+    return {"exact_match": float(given is not None and same(final_form(given), item.answer))}
