@@ -48,6 +48,35 @@ class Percent(click.ParamType[float]):
             self.fail(f"{value!r} is no percentage; write 1% or 0.5", param, ctx)
 
 
+class Counts(click.ParamType[list[int]]):
+    """Whole numbers separated by commas, such as 0,1024,4096."""
+
+    name = "numbers"
+
+    def __init__(self, *, least: int = 1) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        """The numbers, each once."""
+        words = [word.strip() for word in str(value).split(",")]
+        if not all(word.isdecimal() and int(word) >= self.least for word in words):
+            self.fail(f"{value!r} is no list of numbers from {self.least}; write 1 or 1,2,4", param, ctx)
+        return list(dict.fromkeys(map(int, words)))
+
+
+class Duration(click.ParamType[float]):
+    """A time such as 90s, 10m or 1h."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds as a number."""
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", str(value))
+        if not match or not float(match[1]):
+            self.fail(f"{value!r} is no time; write 90s, 10m or 1h", param, ctx)
+        return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Several options as one decorator, in this order."""
 

@@ -53,7 +53,7 @@ class Profiler:
         if asked.repetitions:
             ours = self.measuring
             ours.speed_settings = replace(ours.speed_settings, repetitions=asked.repetitions)
-        rounds = Rounds(measuring=self.measuring, hear=self._hear, tell=self._tell)
+        rounds = Rounds(measuring=self.measuring, hear=partial(self.listen, "profile"), tell=self._tell)
         counts = self._sweep(chosen, rounds) if asked.sweep else None
         takes = [Take(artifact=each, variant=v) for v in dict.fromkeys((PLAIN, *asked.variants)) for each in chosen]
         rounds.run(takes)
@@ -80,9 +80,6 @@ class Profiler:
             if not quality.has(take):
                 self.listen("evaluate", str(take), "")
                 self._tell(take, quality.measure(take, partial(self.listen, "evaluate", str(take))))
-
-    def _hear(self, take: Take, text: str) -> None:
-        self.listen("profile", str(take), text)
 
     def _tell(self, take: Take, outcome: Outcome) -> None:
         if outcome.status != "ok":

@@ -47,10 +47,10 @@ class _Gathered:
 
 @dataclass(kw_only=True)
 class Rounds:
-    """Measures takes, round by round; `hear` is told of progress, `tell` of how each ended."""
+    """Measures takes, round by round; `hear` is told which round and what in it, `tell` how each take ended."""
 
     measuring: Measuring
-    hear: Callable[[Take, str], None] = lambda take, text: None
+    hear: Callable[[str, str], None] = lambda number, text: None
     tell: Callable[[Take, Outcome], None] = lambda take, outcome: None
 
     def run(self, takes: Sequence[Take]) -> None:
@@ -127,7 +127,7 @@ class Rounds:
 
     def _measured(self, each: _Gathered, number: int) -> Outcome:
         """The outcome of one child, under the memory limit of the variant or the device."""
-        ours, take = self.measuring, each.take
+        ours, take, n_rounds = self.measuring, each.take, self._last_round(each.take) + 1
         lengths = {**vars(ours.speed_settings), "repetitions": ours.speed_settings.of_round(number)}
         job = {"container": take.artifact.container, "path": take.artifact.path, **lengths}
         job |= {"depth": take.variant.depth, "sustained_seconds": take.variant.sustained_seconds}
@@ -142,7 +142,7 @@ class Rounds:
                 job,
                 settings=each.settings,
                 deadline_seconds=DEADLINE_SECONDS + take.variant.sustained_seconds,
-                progress=lambda text: self.hear(take, text),
+                progress=lambda text: self.hear(f"round {number + 1} of {n_rounds}", f"{take}: {text}"),
                 runner=runner,
             )
         return outcome

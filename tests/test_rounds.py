@@ -362,7 +362,7 @@ def test_a_real_child_measures(real: Artifact, tmp_path: Path) -> None:
     seen: list[str] = []
     ours = measuring(tmp_path / "r.jsonl")
     ours.speed_settings = replace(ours.speed_settings, repetitions=1)
-    Rounds(measuring=ours, hear=lambda take, text: seen.append(text)).run([Take(artifact=real)])
+    Rounds(measuring=ours, hear=lambda *said: seen.append(": ".join(said))).run([Take(artifact=real)])
     rows = {row.metric: row for row in ours.store.rows}
     assert all(row.status == "ok" for row in rows.values()) and {*SPEED_METRICS} - {*ENERGY_METRICS} <= {*rows}
     assert all(sample > 0 for row in rows.values() for sample in row.samples)
@@ -372,7 +372,7 @@ def test_a_real_child_measures(real: Artifact, tmp_path: Path) -> None:
     assert rows["load_seconds"].parameters["settings"] == Settings(threads=1, context=128, repack=False).to_json()
     assert "repacked kernels die" in rows["load_seconds"].note and not rows["load_seconds"].emulated
     assert rows["load_seconds"].parameters["conditions"][0].keys() == {"before", "after"}
-    assert seen == ["loading", "warming up", "repetition 1 of 1"]
+    assert seen == [f"round 1 of 1: F16: {what}" for what in ("loading", "warming up", "repetition 1 of 1")]
 
 
 def test_real_children_measure_variants(real: Artifact, tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""`edgequant profile`: what its options ask of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import recorded
+from edgequant.cli import main
+from edgequant.commands import profile as command
+from edgequant.profiles.profiling import Profiling
+from edgequant.profiles.variant import PLAIN
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Profiling]:
+    """What the run was asked."""
+    seen: list[Profiling] = []
+
+    def resumed(progress: Any, path: Path, **options: Any) -> Any:
+        return SimpleNamespace(profile=seen.append, report=recorded.report, folder=SimpleNamespace(path=path))
+
+    monkeypatch.setattr(command, "resumed", resumed)
+    return seen
+
+
+def run(*options: str) -> Result:
+    return CliRunner().invoke(main, ["profile", "runs/demo", *options])
+
+
+def variants(asked: list[Profiling]) -> list[dict[str, Any]]:
+    return [variant.to_json() for variant in asked[0].variants]
+
+
+def test_nothing_asked_is_the_plain_measurement(asked: list[Profiling]) -> None:
+    assert run().exit_code == 0
+    assert asked == [Profiling(variants=(PLAIN,))]
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (["--depth", "0,1024,4096"], [{}, {"depth": 1024}, {"depth": 4096}]),
+        (["--sequences", "1,2,4,8"], [{}, {"sequences": 2}, {"sequences": 4}, {"sequences": 8}]),
+        (["--batch", "64", "--no-mmap"], [{"batch": 64, "mmap": False}]),
+        (["--no-repack"], [{"repack": False}]),
+        (["--threads", "2"], [{"threads": 2}]),
+        (["--threads", "1", "--prefill-threads", "4"], [{"threads": 1, "prefill_threads": 4}]),
+        (["--cache-type", "f16,q8_0"], [{}, {"cache_type": "q8_0"}]),
+        (["--flash-attention", "off"], [{"flash_attention": False}]),
+        (["--limit-memory", "1GB"], [{"limit_memory_bytes": 10**9}]),
+        (["--sustained", "10m"], [{"sustained_seconds": 600.0}]),
+        (
+            ["--depth", "0,512", "--cache-type", "q8_0,q4_0"],
+            [
+                {"depth": depth, "cache_type": kind} if depth else {"cache_type": kind}
+                for depth in (0, 512)
+                for kind in ("q8_0", "q4_0")
+            ],
+        ),
+    ],
+)
+def test_options_make_variants(asked: list[Profiling], options: list[str], wanted: list[dict[str, Any]]) -> None:
+    done = run(*options)
+    assert done.exit_code == 0, done.output
+    assert variants(asked) == wanted and not asked[0].sweep
+
+
+def test_a_sweep_formats_and_repetitions(asked: list[Profiling]) -> None:
+    assert run("--threads", "sweep", "--formats", "Q4_K_M,Q8_0", "--repetitions", "9").exit_code == 0
+    assert asked == [Profiling(variants=(PLAIN,), sweep=True, formats=("Q4_K_M", "Q8_0"), repetitions=9)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--depth", "deep"], "no list of numbers from 0"),
+        (["--sequences", "0"], "no list of numbers from 1"),
+        (["--threads", "many"], "no list of numbers from 1"),
+        (["--cache-type", "q5_0"], "none of f16, q8_0, q4_0"),
+        (["--sustained", "10"], "no time; write 90s, 10m or 1h"),
+        (["--sustained", "0s"], "no time"),
+        (["--limit-memory", "0"], "leaves no room"),
+    ],
+)
+def test_what_is_no_value(asked: list[Profiling], options: list[str], said: str) -> None:
+    done = run(*options)
+    assert done.exit_code == 2 and said in done.output and asked == []
