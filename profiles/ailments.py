@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import kernels, surroundings
+from . import kernels, surroundings, throttling
 from .kernel_trials import DIED, PLAIN, REPACKED, RIGHT, WRONG, Trial
 from .surroundings import Surroundings
 
@@ -18,6 +18,8 @@ _OLDEST_INSTRUCTIONS = f'CMAKE_ARGS="-DGGML_NATIVE=OFF" {_COMPILE}'
 _64_BITS = "write the 64-bit image to the card or disk (Raspberry Pi Imager: Raspberry Pi OS, 64-bit)"
 _PERFORMANCE = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
 _4K_KERNEL = "echo kernel=kernel8.img | sudo tee -a /boot/firmware/config.txt && sudo reboot"
+_SUPPLY = "a supply of 5 V and 5 A (Pi 5) or 3 A (older) on a short cable; then: vcgencmd get_throttled"
+_COOLING = "a heat sink or a fan; then: vcgencmd measure_temp"
 #: our name of an instruction set -> ggml's, for those that its kernels are much faster with; AMX is left out on purpose
 _SPEEDS_UP = {
     "avx2": "avx2",
@@ -122,7 +124,7 @@ def of_build(built: Collection[str] | None, isa: Collection[str]) -> list[Ailmen
 
 def of_surroundings(around: Surroundings, *, isa: Collection[str]) -> list[Ailment]:
     """Everything beside the engines, what weighs most first."""
-    found = [*_of_bits(around), *_of_memory(around), *_of_processors(around), *_of_disk(around)]
+    found = [*_of_bits(around), *_of_memory(around), *_of_processors(around), *_of_heat(around), *_of_disk(around)]
     for fact in kernels.FACTS:
         formats = [name for name in fact.formats if fact.holds(name, isa)]
         if formats and fact.word == kernels.SLOW:
@@ -167,6 +169,22 @@ def _of_processors(around: Surroundings) -> list[Ailment]:
     if "powersave" in around.governors and around.machine == "aarch64":
         what = "the governor powersave holds the processors at their lowest clock"
         found.append(Ailment(weight=SLOWS, what=what, mend=_PERFORMANCE))
+    return found
+
+
+def _of_heat(around: Surroundings) -> list[Ailment]:
+    """Throttling now, on a Raspberry Pi also since it started, and the battery."""
+    found, flags = [], around.throttling.pi_flags or 0
+    for words in throttling.decode_pi(flags):
+        mend = _SUPPLY if "voltage" in words or "requency" in words else _COOLING
+        found.append(Ailment(weight=SLOWS, what=f"the board says: {words}", mend=mend))
+    level = around.throttling.mac_level
+    if level:
+        what = f"thermal pressure is {throttling.MAC_LEVELS[min(level, len(throttling.MAC_LEVELS) - 1)]}"
+        found.append(Ailment(weight=SLOWS, what=what, mend="let it cool: pmset -g therm says when"))
+    if around.on_battery:
+        what = "the machine runs on its battery, where many slow down"
+        found.append(Ailment(weight=SLOWS, what=what, mend="plug it in before measuring"))
     return found
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from . import host
+from . import conditions, host, throttling
+from .throttling import Throttling
 
 #: extra of edgequant -> the modules that it brings
 EXTRAS = {
@@ -53,6 +54,8 @@ class Surroundings:
     threads: int
     swap: Swap
     governors: tuple[str, ...]  # of all processors, each once
+    throttling: Throttling
+    on_battery: bool | None
     disk_folder: str
     disk_free_bytes: int
     temporary_folder: str
@@ -80,6 +83,8 @@ def look(*, folder: Path, temporary: Path, root: Path = host.ROOT) -> Surroundin
         threads=here.threads,
         swap=swap(root=root),
         governors=governors(root=root),
+        throttling=throttling.read(root=root),
+        on_battery=conditions.on_battery(root=root),
         disk_folder=str(folder),
         disk_free_bytes=shutil.disk_usage(folder).free,
         temporary_folder=str(temporary),

@@ -142,3 +142,33 @@ def computes(job: dict[str, Any]) -> int:
     session = open_session(job["container"], job["path"], Settings(**job["settings"]))
     session.evaluate(job["tokens"], logits="last")
     return int(session.evaluate(job["tokens"][:1], logits="last").argmax())
+
+
+def makes_nothing(job: dict[str, Any]) -> dict[str, str]:
+    return {}
+
+
+def computes_wrongly(job: dict[str, Any]) -> dict[str, Any]:
+    """What a family of kernels says that is off numpy's by `job["error"]`."""
+    return {"is_right": False, "error": job["error"], "said": "off", "repacked": False}
+
+
+def product_of_damaged_graph(job: dict[str, Any]) -> dict[str, Any]:
+    """A product that ONNX Runtime computes with other weights than those that numpy reads."""
+    from edgequant.profiles import trial_ort
+
+    read = trial_ort.products
+
+    def other(folder: Any) -> Any:
+        (found,) = read(folder)
+        rows = found.weights.rows
+        return [_replaced(found, weights=_replaced(found.weights, rows=lambda numbers: -rows(numbers)))]
+
+    trial_ort.products = other
+    return trial_ort.product(job, lambda text: None)
+
+
+def _replaced(found: Any, **changes: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(found, **changes)
