@@ -472,13 +472,13 @@ class Run:
         target, key = self.folder.compact, f"{reference.sha256} {digest} {compact.KEPT}"
         if not target.is_file() or compact.read(target).key != key:
             made = self._convert(FORMATS[reference.format])
-            self.listen("reference", reference.format, "")
+            self.listen("compact", reference.format, "")
             job = {"container": made.container, "path": made.path, "prepared": str(self.folder.prepared)}
             outcome, _ = self.measuring.fence.run(
                 "edgequant.accuracy.compact:make",
                 {**job, "target": str(target), "key": key},
                 settings=Settings(threads=self.threads, context=self.context),
-                progress=self._hear("reference", reference.format),
+                progress=self._hear("compact", reference.format),
             )
             outcome.unwrap()
         return target

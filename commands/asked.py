@@ -93,11 +93,10 @@ def _on_device(
 ) -> "OnDevice":
     from .. import Error
     from ..export.on_device import OnDevice
-    from ..profiles.device import HOST, load
 
     if tasks:
         raise Error("a bundle has its own tasks, for which the reference's answers came along", hint="leave --task out")
-    return OnDevice(path=folder, device=load(device or HOST), context=context or 0, listen=progress)
+    return OnDevice(path=folder, device_name=device or "", context=context or 0, listen=progress)
 
 
 def run_folder_of(progress: Progress, path: Path, *, out: Path | None = None) -> "RunFolder":

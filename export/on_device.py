@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -11,14 +12,15 @@ from typing import Any
 from .. import Error, __version__, child
 from ..convert.artifact import Artifact, is_whole
 from ..convert.atomic import write_text
-from ..profiles.device import Device
+from ..profiles.device import HOST, Device, from_json, load
 from ..profiles.measuring import Measuring
+from ..profiles.profiling import Profiler, Profiling
 from ..profiles.run_folder import RunFolder
 from ..report.rebuild import rebuild
 from ..report.table import Report
 from ..runtimes.session import runtime_version
 from . import unpack
-from .bundle import DESCRIPTION, REFERENCE, REFERENCE_ROWS, SCHEMA
+from .bundle import DESCRIPTION, REFERENCE_ROWS, SCHEMA
 
 Listener = Callable[[str, str, str], None]  # step, format ("" where it concerns the whole run), detail
 
@@ -28,9 +30,10 @@ class OnDevice:
     """The steps that a device can do of a run, as `pipeline.Run` has them; rows go to the folder's results.jsonl."""
 
     path: Path  # the unpacked folder
-    device: Device
     listen: Listener
-    context: int = 0  # tokens; 0 for the run's own
+    device_name: str = ""  # a profile, or a .toml file; "" for this machine
+    context: int = 0  # tokens; 0 for what was asked before, or the run's own
+    device: Device = field(init=False)
     folder: RunFolder = field(init=False)
     measuring: Measuring = field(init=False)
 
@@ -39,12 +42,24 @@ class OnDevice:
         self.folder = RunFolder(self.path)
         self.bundled = description(self.path)
         run = self.bundled["run"]
-        self.context = min(self.context or run["context"], self.bundled["trained_context"])
+        before = self.folder.open() if self.folder.description.is_file() else {}
+        self.device = self._device(before)
+        self.context = min(self.context or before.get("context", run["context"]), self.bundled["trained_context"])
         self._describe(run)
         self.measuring = Measuring(
-            store=self.folder.store(), run=self.path.name, device=self.device, context=self.context
+            store=self.folder.store(),
+            run=self.path.name,
+            device=self.device,
+            context=self.context,
+            longest_context=self.bundled["trained_context"],
         )
         self.listen("opened", "", f"{run['checkpoint']['name']}, bundled with {', '.join(self.bundled['formats'])}")
+
+    def _device(self, before: dict[str, Any]) -> Device:
+        """The device that is asked for; this machine with the threads that a sweep found best on it before."""
+        device = load(self.device_name or HOST)
+        known = from_json(before["device"]) if before else device
+        return known if (known.name, known.title) == (device.name, device.title) else device
 
     def _describe(self, run: dict[str, Any]) -> None:
         """run.json and results.jsonl of this device: the reference's rows come first, for the others to be compared."""
@@ -66,13 +81,12 @@ class OnDevice:
         made = self.folder.made(revision=self.bundled["run"]["checkpoint"]["revision"])
         return [artifact for artifact in made if artifact.format in self.bundled["formats"] and is_whole(artifact)]
 
-    def profile(self) -> None:
-        """Measure load, prefill, decode and memory of every artifact that the store does not have yet."""
-        for artifact in self.artifacts():
-            if not self.measuring.has_speed(artifact):
-                self.listen("profile", artifact.format, "")
-                hear = self._hear("profile", artifact.format)
-                self._tell(artifact, self.measuring.speed(artifact, vocabulary=self.bundled["n_vocab"], progress=hear))
+    def profile(self, asked: Profiling | None = None) -> None:
+        """Measure load, prefill, decode and memory of every artifact, and what else is asked, unless it is stored."""
+        prepared, scratch = self.folder.prepared, self.folder.scratch
+        profiler = Profiler(measuring=self.measuring, listen=self.listen, prepare=lambda: prepared, scratch=scratch)
+        if profiler.profile(self.artifacts(), asked or Profiling()):
+            self.folder.describe({"device": asdict(self.measuring.device)})
 
     def evaluate(self) -> None:
         """Measure divergence and accuracy of every artifact against the reference that came with the bundle."""
@@ -87,7 +101,7 @@ class OnDevice:
                     reference=reference,
                     prepared=self.folder.prepared,
                     prepared_digest=digest,
-                    scratch=self.path / REFERENCE,
+                    scratch=self.folder.compact,
                     progress=self._hear("evaluate", artifact.format),
                 )
                 self._tell(artifact, outcome)
@@ -98,7 +112,8 @@ class OnDevice:
         return next(artifact for artifact in made if artifact.format == run["reference"])
 
     def tidy(self) -> None:
-        """Nothing is left behind: the counterpart of a run's own step."""
+        """Remove what was only needed on the way."""
+        shutil.rmtree(self.folder.scratch, ignore_errors=True)
 
     def report(self) -> Report:
         """Build the report from what is stored here and write its files."""
