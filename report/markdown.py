@@ -18,6 +18,9 @@ UNDERSCORE = re.compile(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 def markdown(report: Report) -> str:
     """The whole report as Markdown text; everything that came from outside is escaped."""
     blocks = [_title(report), *_answer(report), _table(report), *_notes(report), *_variants(report), _measured(report)]
+    for other in report.others:
+        blocks += [f"#{_title(other)}", *_answer(other), _table(other), *_notes(other), *_variants(other)]
+        blocks.append(_facts(other))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -85,5 +88,8 @@ def _variants(report: Report) -> Iterator[str]:
 
 
 def _measured(report: Report) -> str:
-    facts = "\n".join(f"- {escaped(name)}: {escaped(value)}" for name, value in measured(report).items())
-    return f"## How it was measured\n\n{facts}"
+    return f"## How it was measured\n\n{_facts(report)}"
+
+
+def _facts(report: Report) -> str:
+    return "\n".join(f"- {escaped(name)}: {escaped(value)}" for name, value in measured(report).items())

@@ -42,6 +42,7 @@ def page(report: Report) -> str:
         variant_notes=variant_columns.footnotes(report.variants),
         table=_table(report),
         notes=_notes(report),
+        others=[_other(other, number) for number, other in enumerate(report.others, 1)],
         facts=measured(report),
         figures=drawn,
         drawing=Markup(_json([f.to_json() for f in drawn])),
@@ -110,6 +111,17 @@ def _table(report: Report) -> list[dict[str, Any]]:
         }
         for row in report.rows
     ]
+
+
+def _other(report: Report, number: int) -> dict[str, Any]:
+    """What another machine measured; the prefix keeps its notes apart from the others'."""
+    return {
+        "report": report,
+        "columns": columns.told(report.rows),
+        "table": _table(report),
+        "notes": _notes(report),
+        "prefix": f"other-{number}-",
+    }
 
 
 def _notes(report: Report) -> list[dict[str, Any]]:

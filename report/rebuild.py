@@ -7,9 +7,11 @@ from typing import Any
 from ..accuracy.paired import share_interval
 from ..convert.artifact import Artifact
 from ..convert.checkpoint import QuantisedSource
-from ..profiles.device import from_json
-from ..profiles.measurement import METRICS, Measurement
+from ..profiles.device import Device, from_json
+from ..profiles.measurement import METRICS, QUALITY_METRICS, Measurement
+from ..profiles.others import by_machine
 from ..profiles.run_folder import RunFolder
+from ..profiles.store import Store
 from . import files, numbers
 from .answer import Limits
 from .table import Report, RunContext, build
@@ -31,8 +33,6 @@ def compare(folder: RunFolder, *, limits: Limits | None = None) -> Report:
     known = {"", *(artifact.sha256 for artifact in made)}  # a format that could not be made has no digest
     rows = [row for row in folder.store().rows if row.artifact_sha256 in known]
     made = [artifact for artifact in made if not _passed_through(artifact, rows)]
-    if limits and limits.max_memory_bytes is None:
-        limits = replace(limits, max_memory_bytes=device.usable_ram_bytes)
     origin = checkpoint["quantised_source"]
     context = RunContext(
         checkpoint=checkpoint["name"],
@@ -51,7 +51,28 @@ def compare(folder: RunFolder, *, limits: Limits | None = None) -> Report:
         versions=values["versions"],
         notes=(*_notes(values, made), *_at_chance(rows, values.get("reference", ""), prepared.get("chance"))),
     )
-    return build(made, rows, device=device, context=context, limits=limits)
+    own = build(made, rows, device=device, context=context, limits=_of(device, limits))
+    foreign = [row for row in Store(folder.others).rows if row.artifact_sha256 in known]
+    return replace(own, others=tuple(_others(own, foreign, limits)))
+
+
+def _of(device: Device, limits: Limits | None) -> Limits | None:
+    """The limits, with the device's memory where they do not name any."""
+    if limits is None or limits.max_memory_bytes is not None:
+        return limits
+    return replace(limits, max_memory_bytes=device.usable_ram_bytes)
+
+
+def _others(own: Report, foreign: Sequence[Measurement], limits: Limits | None) -> Iterator[Report]:
+    """A report for each other machine: its rows, and the reference's quality, which was computed here."""
+    reference = own.context.reference
+    shared = [row for row in own.measurements if row.format == reference and row.metric in QUALITY_METRICS]
+    for device, rows in by_machine(foreign):
+        measured = {row.artifact_sha256 for row in (*shared, *rows)}
+        made = [artifact for artifact in own.artifacts if artifact.sha256 in measured]
+        note = f"Measured on another machine and taken in, {len(rows)} rows; the reference's answers come from here."
+        context = replace(own.context, host=rows[-1].host, command="", versions={}, notes=(note,))
+        yield build(made, [*shared, *rows], device=device, context=context, limits=_of(device, limits))
 
 
 def _passed_through(artifact: Artifact, rows: Sequence[Measurement]) -> bool:

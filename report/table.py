@@ -54,6 +54,7 @@ class Report:
     artifacts: tuple[Artifact, ...]
     measurements: tuple[Measurement, ...]  # the stored rows that count, one a format, variant and metric
     variants: tuple[VariantRow, ...] = ()
+    others: "tuple[Report, ...]" = ()  # what other machines measured of the same files, each with its own pick
     schema: int = SCHEMA
 
 

@@ -26,9 +26,13 @@ BETWEEN = ("loss", "decode", "divergence", "prefill", "accuracy")
 
 
 def table(report: Report) -> RenderableType:
-    """The comparison, its footnotes, and the answer below, so that the answer is the last thing on the screen."""
+    """The comparison, its footnotes, and the answer below, so that the answer is the last thing on the screen.
+
+    What other machines measured follows, each with its own answer.
+    """
     beside = [variants(report.variants), Text()] if report.variants else []
-    return Group(_Comparison(report), Text(), *beside, answer(report.answer))
+    others = [part for other in report.others for part in (Text(), table(other))]
+    return Group(_Comparison(report), Text(), *beside, answer(report.answer), *others)
 
 
 def variants(rows: Sequence[VariantRow]) -> RenderableType:
