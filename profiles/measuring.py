@@ -209,7 +209,8 @@ def _samples(outcome: Outcome) -> tuple[dict[str, list[float]], dict[str, dict[s
     if "samples" not in value:
         return value, {}
     items = {"accuracy": {"items": value["items"], "kinds": value["kinds"]}, "margin": {"items": value["choice_items"]}}
-    return value["samples"], items
+    error = value.get("kl_divergence_error")  # of a compact reference
+    return value["samples"], {**items, **({"kl_divergence": {"kl_divergence_error": error}} if error else {})}
 
 
 def status_of(outcome: Outcome) -> str:
