@@ -15,6 +15,7 @@ from .bundle import DESCRIPTION, SUMS, folder_name
 _MOST_FILES = 100_000
 _LARGEST_SUMS = 32 << 20  # bytes
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\\\n\0]+)")
+_AGAIN = "copy the bundle again, and remove the folder where it was unpacked"
 _SEEN = ".verified.json"  # sizes and times of the files when their digests were last right
 
 
@@ -65,6 +66,7 @@ def _extract(path: Path, folder: Path) -> None:
             partial.mkdir()
             for member in members:
                 _extract_file(archive, member, partial)
+            verify(partial)
     except tarfile.TarError as error:
         raise Error(f"{path} cannot be unpacked: {error}", hint="copy it again") from None
 
@@ -114,10 +116,10 @@ def verify(folder: Path) -> None:
             raise Error(f"{folder / SUMS} holds a line that is no sum: {line[:80]!r}")
         file = folder / match[2]
         if not file.is_file():
-            raise Error(f"{file} is missing", hint="copy the bundle again")
+            raise Error(f"{file} is missing", hint=_AGAIN)
         now[match[2]] = [file.stat().st_size, file.stat().st_mtime_ns]
         if seen.get(match[2]) != now[match[2]] and _digest(file) != match[1]:
-            raise Error(f"{file} is not what was bundled: its digest is another", hint="copy the bundle again")
+            raise Error(f"{file} is not what was bundled: its digest is another", hint=_AGAIN)
     if now != seen:
         write_text(folder / _SEEN, json.dumps(now))
 
