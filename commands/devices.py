@@ -1,9 +1,10 @@
-"""The device profiles."""
+"""The device profiles, and measuring this machine for one of its own."""
 
 from dataclasses import asdict
 
 import click
 
+from ..progress import Progress
 from .options import json_option
 from .printing import print_answer
 
@@ -31,4 +32,22 @@ def show(name: str, as_json: bool) -> None:
     from ..report import device_listing
 
     found = device.load(name)
-    print_answer(asdict(found), device_listing.device(found), as_json=as_json)
+    values = {**asdict(found), "sources": device.sources(name)}
+    print_answer(values, device_listing.device(found, name), as_json=as_json)
+
+
+@devices.command()
+@click.option("--save", is_flag=True, help="Keep it as the profile of this machine, for plans and runs.")
+@click.option("--quick", is_flag=True, help="Memory and disk alone: seconds instead of a minute or two.")
+@json_option
+@click.pass_obj
+def probe(progress: Progress, /, save: bool, quick: bool, as_json: bool) -> None:
+    """Measure this machine: cores, limits, memory, disk, and each kernel of both engines."""
+    from ..profiles import probe
+    from ..report import device_listing
+
+    with progress.shown() as listen:
+        found = probe.probe(progress=lambda text: listen("probe", "this machine", text), kernels=not quick)
+    kept = str(probe.save(found)) if save else ""
+    values = {**found.to_json(), "saved": kept}
+    print_answer(values, device_listing.probed(found, saved_to=kept), as_json=as_json)

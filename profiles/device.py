@@ -1,10 +1,10 @@
 """A device: what a machine can hold and how it computes; one TOML table each in devices/."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from . import device_table, host, kernels
+from . import device_table, host, kernels, saved_probe
 from .cores import Cores as Cores
 
 HOST = "host"
@@ -18,7 +18,7 @@ class KernelSpeed:
 
     `type` is a tensor type ("Q4_K") for GGUF and a format's name ("onnx-int8") for ONNX. Weights per second are
     multiply-accumulates: decode one token at a time, prefill a batch of 128, where each weight counts once a token.
-    `layer_seconds` is what a layer costs for one token besides its products.
+    In decode a layer takes `layer_seconds` besides its products, and a token `token_seconds` besides its layers.
     """
 
     container: str
@@ -27,6 +27,7 @@ class KernelSpeed:
     weights_per_second_decode: float
     weights_per_second_prefill: float
     layer_seconds: float = 0.0
+    token_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,21 +115,36 @@ def load(name_or_path: str) -> Device:
         return host_device()
     path = device_table.path_of(name_or_path, known=names())
     table = device_table.read(path)
-    figures = {key: value for key, value in table.items() if key != "sources"}
     slow = dict.fromkeys([*table.get("slow_formats", ()), *kernels.slow_formats(table["isa"])])
-    return from_json({**figures, "name": path.stem, "slow_formats": list(slow)})
+    return from_json({**_figures(table), "name": path.stem, "slow_formats": list(slow)})
+
+
+def _figures(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table of TOML in the keys of `asdict`."""
+    figures = {key: value for key, value in table.items() if key not in ("sources", "probe", "read_bandwidths")}
+    rows = table.get("read_bandwidths", ())
+    return {**figures, "read_bandwidths": [(row["threads"], row["bytes_per_second"]) for row in rows]}
 
 
 def sources(name_or_path: str) -> dict[str, str]:
     """Figure -> where it comes from, for every figure of a profile; "unsourced" where nobody says."""
     if name_or_path == HOST:
-        return {}
+        found: dict[str, str] = saved_probe.recall(host.machine()).get("sources", {})
+        return found
     return device_table.sources(device_table.read(device_table.path_of(name_or_path, known=names())))
 
 
 def host_device() -> Device:
-    """This machine, as affinity, control groups and what is running now leave it; its bandwidth is not known."""
+    """This machine, as affinity, control groups and what is running now leave it.
+
+    Bandwidths, speeds of kernels and thread counts are those of a saved probe, where there is one of this machine.
+    """
     here = host.machine()
+    return replace(from_machine(here), **_recalled(here))
+
+
+def from_machine(here: host.Machine) -> Device:
+    """This machine without anything that takes a measurement."""
     return Device(
         name=HOST,
         title=f"this machine: {here.cpu}",
@@ -142,3 +158,11 @@ def host_device() -> Device:
         slow_formats=kernels.slow_formats(here.isa),
         is_host=True,
     )
+
+
+def _recalled(here: host.Machine) -> dict[str, Any]:
+    saved = saved_probe.recall(here)
+    if not saved:
+        return {}
+    device = from_json({**asdict(from_machine(here)), **_figures(saved)})
+    return {key: getattr(device, key) for key in saved_probe.MEASURED if key in saved}

@@ -1,4 +1,4 @@
-"""The TOML table of one device: which keys it has, and what is refused."""
+"""The TOML table of one device, one of ours or one that a probe wrote: which keys it has, and what is refused."""
 
 import difflib
 import tomllib
@@ -11,12 +11,13 @@ from .. import Error
 FOLDER = Path(__file__).parent / "devices"
 UNSOURCED = "unsourced"
 METHODS = ("read", "scan", "memset", "memcpy")
-_COUNT, _RATE, _TEXT, _TEXTS, _TABLE, _CORES = "count", "rate", "text", "list of texts", "table", "list of [[cores]]"
+_COUNT, _RATE, _TEXT, _TEXTS, _TABLE = "count", "rate", "text", "list of texts", "table"
+_ROWS, _FACTS, _ZERO_OR_MORE = "list of tables", "table of facts", "number of zero or more"
 
 #: key of a profile -> what TOML value it takes; `name` is the file's name
 KEYS: Mapping[str, str] = {
     "title": _TEXT,
-    "cores": _CORES,
+    "cores": _ROWS,
     "isa": _TEXTS,
     "ram_bytes": _COUNT,
     "usable_ram_bytes": _COUNT,
@@ -31,12 +32,29 @@ KEYS: Mapping[str, str] = {
     "slow_formats": _TEXTS,
     "notes": _TEXTS,
     "sources": _TABLE,
+    # what a probe writes
+    "read_bandwidths": _ROWS,
+    "kernels": _ROWS,
+    "probe": _FACTS,
 }
 _REQUIRED = ("title", "cores", "isa", "ram_bytes", "usable_ram_bytes", "prefill_threads", "decode_threads", "context")
-_CORE_KEYS: Mapping[str, str] = {"kind": _TEXT, "count": _COUNT, "clock_hz": _RATE}
-_CORE_REQUIRED = ("kind", "count")
+#: keys of the tables in a list, and those of them that may be left out
+_ROW_KEYS: Mapping[str, Mapping[str, str]] = {
+    "cores": {"kind": _TEXT, "count": _COUNT, "clock_hz": _RATE},
+    "read_bandwidths": {"threads": _COUNT, "bytes_per_second": _RATE},
+    "kernels": {
+        "container": _TEXT,
+        "type": _TEXT,
+        "threads": _COUNT,
+        "weights_per_second_decode": _RATE,
+        "weights_per_second_prefill": _RATE,
+        "layer_seconds": _ZERO_OR_MORE,
+        "token_seconds": _ZERO_OR_MORE,
+    },
+}
+_OPTIONAL_IN_ROWS = ("clock_hz", "layer_seconds", "token_seconds")
 #: what says nothing that a source could be asked for
-_NO_FIGURES = ("title", "bandwidth_method", "notes", "sources")
+_NO_FIGURES = ("title", "bandwidth_method", "notes", "sources", "probe")
 _WORDS = {_COUNT: "positive whole number", _RATE: "positive number"}
 
 
@@ -68,8 +86,9 @@ def read(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Error(f"{path} is not TOML: {error}") from None
     _check(str(path), table, KEYS, _REQUIRED)
-    for each in table["cores"]:
-        _check(f"{path}, [[cores]]", each, _CORE_KEYS, _CORE_REQUIRED)
+    for key, kinds in _ROW_KEYS.items():
+        for row in table.get(key, ()):
+            _check(f"{path}, [[{key}]]", row, kinds, [name for name in kinds if name not in _OPTIONAL_IN_ROWS])
     _check_figures(path, table)
     return table
 
@@ -113,7 +132,11 @@ def _fits(value: Any, kind: str) -> bool:
         return isinstance(value, numbers) and not isinstance(value, bool) and 0 < value < float("inf")
     if kind == _TEXT:
         return isinstance(value, str)
-    if kind == _CORES:
+    if kind == _ZERO_OR_MORE:
+        return value == 0 or _fits(value, _RATE)
+    if kind == _ROWS:
         return isinstance(value, list) and len(value) > 0 and all(isinstance(item, dict) for item in value)
+    if kind == _FACTS:
+        return isinstance(value, dict)
     items = value.values() if kind == _TABLE and isinstance(value, dict) else value
     return isinstance(value, dict if kind == _TABLE else list) and all(isinstance(item, str) for item in items)

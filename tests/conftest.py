@@ -17,7 +17,8 @@ POCKET = Path(__file__).parent / "pocket"
 
 
 def pytest_configure() -> None:
-    """No test reaches for a hub, and no library may try to: children inherit this."""
+    """No test reaches for a hub, and no library may try to, nor for this user's own settings: children inherit this."""
+    os.environ["EDGEQUANT_CONFIG_DIR"] = os.devnull
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
@@ -50,6 +51,17 @@ def oracle_folder() -> Path:
         leave_out("EDGEQUANT_ORACLE_DIR is not set", unless="EDGEQUANT_REQUIRE_ORACLE")
     if not Path(named).is_dir():
         pytest.fail(f"EDGEQUANT_ORACLE_DIR names no folder: {named}")
+    return Path(named)
+
+
+@pytest.fixture(scope="session")
+def bench_folder() -> Path:
+    """The folder of public benchmarks, a folder each, from EDGEQUANT_BENCH_DIR."""
+    named = os.environ.get("EDGEQUANT_BENCH_DIR")
+    if not named:
+        leave_out("EDGEQUANT_BENCH_DIR is not set", unless="EDGEQUANT_REQUIRE_BENCH")
+    if not Path(named).is_dir():
+        pytest.fail(f"EDGEQUANT_BENCH_DIR names no folder: {named}")
     return Path(named)
 
 

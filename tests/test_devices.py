@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from edgequant import Error
 from edgequant.profiles import device, host
@@ -101,13 +101,33 @@ def test_only_new_enough_arm_cores_have_dot_products() -> None:
     assert "dotprod" in device.load("rpi5-8gb").isa and "i8mm" not in device.load("rpi5-8gb").isa
 
 
+def shown(renderable: RenderableType) -> str:
+    """What a terminal of 80 columns shows."""
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    console.print(renderable)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_a_listing_says_which_formats_a_board_computes_slowly() -> None:
     for name, said in (("rpi4-4gb", True), ("rpi5-4gb", False)):
-        console = Console(width=200, file=io.StringIO(), color_system=None)
-        console.print(device_listing.device(device.load(name)))
-        text = console.file.getvalue()  # type: ignore[attr-defined]
-        assert ("- onnx-int8: slow here: without dot products" in text) is said
+        text = " ".join(shown(device_listing.device(device.load(name))).split())
+        assert ("onnx-int4-gptq, onnx-int4-rtn: slow here: without dot products" in text) is said
         assert "- no " in text  # the profile's own notes
+
+
+def test_one_profile_shows_each_figure_with_its_source() -> None:
+    text = " ".join(shown(device_listing.device(device.load("rk3588-16gb"))).split())
+    assert "4 Cortex-A76 at 2.3 GHz, 4 Cortex-A55 at 1.8 GHz lscpu in ThomasKaiser/sbc-bench" in text
+    assert "bandwidth measured 29.0 GB/s, written by one thread" in text
+    assert "bandwidth in theory 34.1 GB/s unsourced" in text
+
+
+def test_the_listing_fits_80_columns_and_marks_what_is_no_reading() -> None:
+    text = shown(device_listing.devices([device.load(name) for name in NAMES]))
+    assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
+    rows = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert "11.6 GB/s " in rows["rpi5-8gb"] and "6.25 GB/s*" in rows["n150-16gb"]
+    assert "~89.6 GB/s" in rows["ryzen-7840u-32gb"] and "not known" in rows["cloud-vm-2c-4gb"]
 
 
 def test_a_profile_of_one_s_own(tmp_path: Path) -> None:
