@@ -128,15 +128,16 @@ def _without(said: str, dropped: tuple[str, ...] | list[str]) -> str:
 
 
 def same(first: str, second: str) -> bool:
-    """Whether two answers in one form are the same: as texts, or as the numbers that they spell."""
-    if first.strip() == second.strip():
+    """Whether two answers in one form are the same: as texts, a fraction of any size alike, or as numbers."""
+    first, second = (re.sub(r"\\[dt]frac", r"\\frac", each.strip()) for each in (first, second))
+    if first == second:
         return True
     values = _value(first), _value(second)
     return None not in values and values[0] == values[1]
 
 
 def _value(said: str) -> Fraction | None:
-    said = _FRACTION.sub(r"\1\2/\3", said.strip())
+    said = _FRACTION.sub(r"\1\2/\3", said)
     try:
         return Fraction(said)
     except (ValueError, ZeroDivisionError):

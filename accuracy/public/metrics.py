@@ -5,9 +5,10 @@ Log-likelihoods are sums of the natural logarithms of the probabilities of a con
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from .item import PublicItem
+from ..rules import follow
 from .math_answers import between_dollars, final_answer, final_form, same, school_form
 
 _NUMBER_AFTER_HASHES = re.compile(r"#### (\-?[0-9\.\,]+)")
@@ -70,25 +71,40 @@ def _same_number(given: str, answer: str) -> bool:
     return given.lower() == answer.lower()
 
 
-def choice_outcome(item: PublicItem, log_likelihoods: Sequence[float]) -> dict[str, float]:
-    """Every metric of a choice item, the set's own definition of MC2 where it has several true answers."""
-    if item.true:
-        return {"mc2": mc2(log_likelihoods, item.true)}
+def scored_outcome(
+    row: Mapping[str, Any], log_likelihoods: Sequence[float], greedy: Sequence[bool]
+) -> dict[str, float]:
+    """Every metric of an encoded item that is scored by log-likelihood, each a number that the set's figure averages.
+
+    `log_likelihood` of a last word is what `perplexity` takes.
+    """
+    if row["type"] == "word":
+        return {"acc": float(greedy[0]), "log_likelihood": log_likelihoods[0]}
+    if row["true"]:
+        return {"acc": float(acc(log_likelihoods, row["right"])), "mc2": mc2(log_likelihoods, row["true"])}
     return {
-        "acc": float(acc(log_likelihoods, item.right)),
-        "acc_norm": float(acc_norm(log_likelihoods, item.right, item.n_characters)),
+        "acc": float(acc(log_likelihoods, row["right"])),
+        "acc_norm": float(acc_norm(log_likelihoods, row["right"], row["n_characters"])),
     }
 
 
-def text_outcome(item: PublicItem, text: str) -> dict[str, float]:
-    """Every metric of a generated answer of GSM8K or MATH."""
-    said = until(text, item.stops)
-    if item.set == "gsm8k":
+def written_outcome(row: Mapping[str, Any], text: str) -> dict[str, float]:
+    """Every metric of an encoded item whose answer was generated: of GSM8K, MATH and IFEval."""
+    said = until(text, row["stops"])
+    if row["type"] == "rules":
+        followed = follow(row["rules"], said)
         return {
-            "strict_match": float(strict_match(said, item.answer)),
-            "flexible_extract": float(flexible_extract(said, item.answer)),
+            "prompt_level_strict": float(all(followed.strict)),
+            "prompt_level_loose": float(all(followed.loose)),
+            "instruction_level_strict": sum(followed.strict) / len(followed.strict),
+            "instruction_level_loose": sum(followed.loose) / len(followed.loose),
         }
-    if item.set == "hendrycks_math":
-        return {"exact_match": float(school_form(between_dollars(said)) == item.answer)}
+    if row["set"] == "gsm8k":
+        return {
+            "strict_match": float(strict_match(said, row["answer"])),
+            "flexible_extract": float(flexible_extract(said, row["answer"])),
+        }
+    if row["set"] == "hendrycks_math":
+        return {"exact_match": float(school_form(between_dollars(said)) == row["answer"])}
     given = final_answer(said)
-    return {"exact_match": float(given is not None and same(final_form(given), item.answer))}
+    return {"exact_match": float(given is not None and same(final_form(given), row["answer"]))}

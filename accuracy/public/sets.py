@@ -226,7 +226,7 @@ _ROWS = (
     PublicSet(
         name="ifeval",
         harness="ifeval",
-        kind="instructions",
+        kind="instruction",
         hub="google/IFEval",
         parts=[("", "", "train")],
         question=writing.ifeval,

@@ -17,14 +17,22 @@ def gsm8k(row: Row) -> Question:
 def minerva_math(row: Row) -> Question:
     """MATH as Minerva asked it (Lewkowycz et al., arXiv 2206.14858)."""
     asked = f"Problem:\n{text(row, 'problem')}\n\nSolution:"
-    return Question(text=asked, answer=text(row, "solution"), reference=final_form(_solved(row)), **_sorted(row))
+    return Question(
+        text=asked,
+        answer=text(row, "solution"),
+        reference=final_form(_solved(row)),
+        subject=_subject(row),
+        difficulty=_level(row),
+    )
 
 
 def hendrycks_math(row: Row) -> Question:
     """MATH as its authors asked it (Hendrycks et al., arXiv 2103.03874)."""
     answer = _solved(row)
     asked = f"Problem: {text(row, 'problem')}\nAnswer:"
-    return Question(text=asked, answer=answer, reference=school_form(answer), **_sorted(row))
+    return Question(
+        text=asked, answer=answer, reference=school_form(answer), subject=_subject(row), difficulty=_level(row)
+    )
 
 
 def _solved(row: Row) -> str:
@@ -34,11 +42,14 @@ def _solved(row: Row) -> str:
     return answer
 
 
-def _sorted(row: Row) -> dict[str, str]:
-    """Subject and difficulty of a row of MATH: level 1 to 5, as "Level 5" or as a number."""
-    level = re.sub(r"\D", "", str(row.get("level", "")))
-    subject = str(row.get("type", row.get("subject", ""))).lower().replace(" & ", "_and_").replace(" ", "_")
-    return {"subject": subject, "difficulty": _LEVELS.get(level, "")}
+def _subject(row: Row) -> str:
+    """The subject of a row of MATH, as the Hub's configurations are called."""
+    return str(row.get("type", row.get("subject", ""))).lower().replace(" & ", "_and_").replace(" ", "_")
+
+
+def _level(row: Row) -> str:
+    """The difficulty of a row of MATH: level 1 to 5, as "Level 5" or as a number."""
+    return _LEVELS.get(re.sub(r"\D", "", str(row.get("level", ""))), "")
 
 
 def is_level_5(row: Row) -> bool:
