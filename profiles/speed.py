@@ -46,7 +46,7 @@ def measure(job: Job, progress: Progress) -> dict[str, Any]:
     else:
         samples = _repeated(loop, job["repetitions"], readings, progress)
     after = conditions.read()
-    samples |= memory.samples([*readings, memory.read()], touched=memory.touched_file_bytes(loop.once))
+    samples |= memory.samples([*readings, memory.read()], touched=memory.touched_bytes(job["path"], loop.once))
     if loop.from_nothing:
         samples |= {"load_seconds": [load_seconds], "first_token_seconds": [first_token_seconds]}
     if idle_watts is not None and not series:
