@@ -44,7 +44,7 @@ WHEEL := .wheels/llama-cpp-python-$(LLAMA_VERSION)-$(call slug,$(MACHINE) $(LLAM
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # pip must not run twice at a time in one environment
-.PHONY: help demo test test-new quick install lint types format clean
+.PHONY: help demo test test-new test-arm quick install lint types format clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -57,6 +57,9 @@ test: install $(STAMP)-demo-$(DEMO_VERSION)  ## install, then the whole test sui
 
 test-new: $(NEW)/stamp-installed  ## every architecture, the newest families too, with transformers 5 in .venv-new
 	$(NEW)/bin/python -m pytest -m "slow or not slow" -ra --durations=10 $(addprefix tests/test_,$(PROVEN_WITH_NEW))
+
+test-arm: install  ## as root on Debian: bundles installed and measured on emulated 64-bit ARM boards, in .arm
+	tests/arm/run.sh
 
 quick: install  ## install, then the quick part of the test suite
 	$(BIN)/python -m pytest

@@ -1,0 +1,144 @@
+"""What the boards answered, beside this machine's figures on the same artifacts: a table, and exit code 1 on a fault.
+
+judge.py WORK BOARD:PROCESSOR:ARCHITECTURE...
+
+Both engines round activations to 8 bits and add in another order than on x86, so that divergences from the reference
+are not the same to the last digit, and an answer whose two best options lie close to each other may flip.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from prepare import SERVED
+
+#: of a format's own mean divergence from the reference, plus nats; two orders of adding were seen to differ by less
+ALLOWED_SHARE, ALLOWED_NATS = 0.05, 2e-4
+ALLOWED_FLIPS = 0.03  # of all items
+_LINE = "{:<12}{:<22}{:<46}{:>6}"
+
+
+class Board:
+    """One board's answers, and what is to be held against them."""
+
+    def __init__(self, work: Path, stated: str) -> None:
+        self.name, self.processor, self.architecture = stated.split(":")
+        file = work / f"{self.name}.json"
+        told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"machine": "", "steps": []}
+        self.machine = told["machine"]
+        self.steps = {each["step"]: each for each in told["steps"]}
+        self.rows = read_rows(work / self.name / "results.jsonl")
+        self.here = read_rows(work / self.architecture / "here" / "results.jsonl")
+        self.wheels = json.loads((work / "prepared.json").read_text(encoding="utf-8"))["wheels"][self.name]
+
+    def verdicts(self) -> list[tuple[str, str, bool]]:
+        """(what, what was seen, whether it is right) for everything."""
+        found = [self._installs(), *self._refuses(), *self._dies(), *self._doctor(), self._gate()]
+        return [*found, self._profile(), *self._evaluates()]
+
+    def _code(self, step: str) -> int:
+        return int(self.steps[step]["code"]) if step in self.steps else -1
+
+    def _installs(self) -> tuple[str, str, bool]:
+        wheel = next((name for name in self.wheels if name.startswith("llama_cpp_python")), "none")
+        done = self.steps.get("install", {"seconds": 0})
+        return "install.sh", f"{done['seconds']:.0f} s, {wheel[17:]}", self._code("install") == 0
+
+    def _refuses(self) -> list[tuple[str, str, bool]]:
+        if "refuses" not in self.steps:
+            return []
+        said = self.steps["refuses"]["stderr"].strip()
+        right = self._code("refuses") != 0 and len(said.splitlines()) == 1 and "lacks" in said
+        return [("refuses dotprod's", said[:44], right)]
+
+    def _dies(self) -> list[tuple[str, str, bool]]:
+        text = json.dumps([[each["stdout"], each["stderr"]] for each in self.steps.values()])
+        named = [name for name in ("SIGILL", "SIGSEGV", "SIGABRT") if name in text]
+        return [("no death", ", ".join(named) or f"none in {len(self.steps)} steps", not named)]
+
+    def _doctor(self) -> list[tuple[str, str, bool]]:
+        if self._code("doctor") != 0:
+            return [("doctor", f"exit code {self._code('doctor')}", False)]
+        found = json.loads(self.steps["doctor"]["stdout"])
+        wrong = [f"{t['family']} {t['way']}: {t['verdict']}" for t in found["trials"] if t["verdict"] != "right"]
+        kernels = next(engine["kernels"] for engine in found["engines"] if engine["name"] == "llama.cpp")
+        wants = "dotprod" in self.architecture
+        repacked = sum(bool(trial["repacked"]) for trial in found["trials"])
+        said = f"{len(found['trials'])} trials right, {repacked} repacked" if not wrong else "; ".join(wrong)
+        return [
+            ("doctor", said, not wrong and found["runs"]),
+            ("kernels of llama.cpp", ", ".join(kernels), ("dotprod" in kernels) is wants and "neon" in kernels),
+            ("processor's", ", ".join(found["isa"]), ("dotprod" in found["isa"]) is wants),
+        ]
+
+    def _gate(self) -> tuple[str, str, bool]:
+        parts, failed, n = list[str](), list[str](), 0
+        for name, each in self.steps.items():
+            if name.startswith("gate "):
+                n += 1
+                checks = json.loads(each["stdout"])["checks"] if each["stdout"].startswith("{") else {"all": "failed"}
+                failed += [f"{name[5:]}: {what}" for what, said in checks.items() if said.startswith("failed")]
+                parts += [what for what, said in checks.items() if said.startswith("passed")]
+        said = "; ".join(failed) or f"{n} artifacts: {', '.join(dict.fromkeys(parts))}"
+        return "gate", said, bool(n) and not failed and bool(parts)
+
+    def _profile(self) -> tuple[str, str, bool]:
+        measured = {f: r for (f, metric, _), r in self.rows.items() if metric == "decode_tokens_per_second"}
+        wanted = {f for (f, metric, _) in self.here if metric == "kl_divergence"}
+        bad = [f for f in wanted if f not in measured or measured[f]["status"] != "ok"]
+        said = f"no figure of {', '.join(bad)}" if bad else f"{len(measured)} formats, load to memory"
+        return "profile", said, bool(wanted) and not bad
+
+    def _evaluates(self) -> list[tuple[str, str, bool]]:
+        found = []
+        for (name, metric, task), here in sorted(self.here.items()):
+            there = self.rows.get((name, metric, task), {"samples": [], "status": "missing"})
+            if metric == "kl_divergence":
+                found.append(self._divergence(name, here["samples"], there))
+            elif metric == "accuracy":
+                flips = sum(a != b for a, b in zip(here["samples"], there["samples"], strict=False))
+                right = len(there["samples"]) == len(here["samples"]) and flips <= ALLOWED_FLIPS * len(here["samples"])
+                found.append((f"{name}", f"{flips} of {len(here['samples'])} answers are others ({task})", right))
+        return found or [("evaluate", "nothing to compare with", False)]
+
+    def _divergence(self, name: str, here: list[float], there: dict[str, Any]) -> tuple[str, str, bool]:
+        if len(there["samples"]) != len(here):
+            return name, f"divergence: {there['status']}", False
+        a, b = (sum(each) / len(each) for each in (here, there["samples"]))
+        said = f"divergence {b:.5f}, here {a:.5f} nats ({b - a:+.1e})"
+        return name, said, abs(b - a) <= ALLOWED_NATS + ALLOWED_SHARE * a
+
+
+def read_rows(file: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """(format, metric, task) -> the last row of it."""
+    rows = [json.loads(line) for line in file.open(encoding="utf-8")] if file.is_file() else []
+    return {(row["format"], row["metric"], str(row["parameters"].get("task", ""))): row for row in rows}
+
+
+def main() -> None:
+    """Print the table."""
+    work, faults = Path(sys.argv[1]), 0
+    print(_LINE.format("board", "what", "seen", "right"))
+    for stated in sys.argv[2:]:
+        board = Board(work, stated)
+        for what, seen, right in board.verdicts():
+            faults += not right
+            print(
+                _LINE.format(board.name, what, seen if len(seen) < 45 else f"{seen[:42]}...", "yes" if right else "NO")
+            )
+            if not right:
+                print(f"    {seen}")
+    choices = json.loads((work / "prepared.json").read_text(encoding="utf-8"))["choices"]
+    for architecture, boards in SERVED.items():
+        others = [name for name in boards if choices[name] != architecture]
+        faults += bool(others)
+        print(f"compiled for {architecture}: {', '.join(boards)}: {'NO: ' + ', '.join(others) if others else 'yes'}")
+    print("passed" if not faults else f"{faults} faults")
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()
