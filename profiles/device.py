@@ -76,17 +76,12 @@ class Device:
 
 def from_json(values: Mapping[str, Any]) -> Device:
     """The reverse of `dataclasses.asdict`, after a way through JSON; reads what version 0.1 wrote as well."""
-    values = _renewed(values)
-    lists = {key: tuple(values[key]) for key in ("isa", "slow_formats", "notes") if key in values}
-    return Device(
-        **{
-            **values,
-            **lists,
-            "cores": tuple(Cores(**each) for each in values["cores"]),
-            "read_bandwidths": tuple((int(n), float(rate)) for n, rate in values.get("read_bandwidths", ())),
-            "kernels": tuple(KernelSpeed(**each) for each in values.get("kernels", ())),
-        }
-    )
+    given = _renewed(values)
+    given |= {key: tuple(given[key]) for key in ("isa", "slow_formats", "notes") if key in given}
+    given["cores"] = tuple(Cores(**each) for each in given["cores"])
+    given["read_bandwidths"] = tuple((int(n), float(rate)) for n, rate in given.get("read_bandwidths", ()))
+    given["kernels"] = tuple(KernelSpeed(**each) for each in given.get("kernels", ()))
+    return Device(**given)
 
 
 def _renewed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,9 +116,7 @@ def remember(
     found = {"prefill_threads": prefill_threads, "decode_threads": decode_threads}
     new = {key: value for key, value in found.items() if value is not None}
     sources = {**saved.get("sources", {}), **dict.fromkeys(new, how)}
-    tables = {key: saved[key] for key in ("cores", "read_bandwidths", "kernels", "probe") if key in saved}
-    plain = {key: value for key, value in saved.items() if key not in (*tables, "sources")}
-    return saved_probe.write({**plain, **new, **tables, "sources": sources})
+    return saved_probe.write({**saved, **new, "sources": sources})
 
 
 def _unmeasured(here: host.Machine) -> Probed:

@@ -103,7 +103,10 @@ def _write_gguf(path: Path, type_: str, shape: Shape) -> None:
 
     writer = quick_writer(path, "llama")
     for key, value in _keys(shape).items():
-        (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(f"llama.{key}", value)
+        if isinstance(value, float):
+            writer.add_float32(f"llama.{key}", value)
+        else:
+            writer.add_uint32(f"llama.{key}", value)
     writer.add_tokenizer_model("none")
     ones, kind = np.ones(shape.hidden, np.float32), GGMLQuantizationType[type_]
     matrices = {name: rows(type_, *lengths) for name, lengths in shape.matrices.items()}
@@ -211,7 +214,8 @@ def _write_weights(file: Path, shape: Shape) -> None:
     import numpy as np
 
     header: dict[str, Any] = {}
-    parts = [("model.embed_tokens", _embedding(shape).astype(np.float16).tobytes(), (VOCABULARY, shape.hidden))]
+    embedding = _embedding(shape).astype(np.float16).tobytes()
+    parts: list[tuple[str, bytes, tuple[int, ...]]] = [("model.embed_tokens", embedding, (VOCABULARY, shape.hidden))]
     parts += [("", np.ones(shape.hidden, np.float16).tobytes(), (shape.hidden,))]
     parts += [(_PARTS[name], rows("F16", *lengths).tobytes(), lengths) for name, lengths in shape.matrices.items()]
     at = 0
