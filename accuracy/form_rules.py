@@ -1,7 +1,8 @@
 """Rules of form: how an answer begins and ends, its letters, its language, and whether it is JSON, a number or a date.
 
 As in `counting_rules`, each function tells whether `text` follows the rule, and those that IFEval has decide as its
-published checker does; the language is told by `language.detect` instead of the package langdetect.
+published checker does. The language is told by `language.detect` instead of the package langdetect, which takes some
+English in capital letters for another language; a text that no language can be told of passes for English here.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Task items: the built-in ones hold what a run promises, and a bad file is refused at its line."""
+"""Task files: each type is read as it is documented, and a bad file is refused at its line, whatever its size."""
 
 import json
-from collections import Counter
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,8 @@ from edgequant.accuracy import items
 
 CHOICE = {"id": "a", "kind": "k", "type": "choice", "prompt": "q?", "choices": ["x", "y"], "answer": 1}
 SHORT = {"id": "b", "kind": "k", "type": "short", "prompt": "1 + 1 =", "answers": ["2"], "max_tokens": 4}
-
-
-def test_the_built_in_items() -> None:
-    read = items.read(items.built_in())
-    assert len(read) >= 120
-    assert len({item.id for item in read}) == len(read)
-    kinds = Counter(item.kind for item in read)
-    assert set(kinds) == {file.stem for file in items.built_in()} and min(kinds.values()) >= 15
-    assert {item.type for item in read} == {"choice", "short"}
-    for item in read:
-        assert len(set(item.choices)) == len(item.choices), item.id
-        assert item.messages[-1]["role"] == "user", item.id
-        assert all(text == text.strip() for text in (*item.choices, *item.answers)), item.id
-
-
-def test_the_right_choice_is_not_always_in_the_same_place() -> None:
-    for file in items.built_in():
-        answers = Counter(item.answer for item in items.read([file]) if item.type == "choice")
-        assert not answers or max(answers.values()) <= 0.6 * answers.total(), file
+NO_COMMA = {"rule": "punctuation:no_comma"}
+RULES = {"id": "d", "kind": "k", "type": "rules", "prompt": "Hi!", "rules": [NO_COMMA], "max_tokens": 4}
 
 
 def test_the_built_in_text() -> None:
@@ -56,13 +39,21 @@ def write(path: Path, *rows: Any) -> Path:
     return path
 
 
-def test_both_types(tmp_path: Path) -> None:
+def test_each_type(tmp_path: Path) -> None:
     messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "u\u2028"}]
     talk = {**{key: value for key, value in SHORT.items() if key != "prompt"}, "id": "c", "messages": messages}
-    choice, short, conversation = items.read([write(tmp_path / "x.jsonl", CHOICE, "", SHORT, talk)])
+    file = write(tmp_path / "x.jsonl", CHOICE, "", SHORT, talk, {**RULES, "source": "ours", "difficulty": "hard"})
+    choice, short, conversation, by_rules = items.read([file])
     assert (choice.choices, choice.answer, choice.messages) == (("x", "y"), 1, [{"role": "user", "content": "q?"}])
     assert (short.answers, short.max_tokens, short.difficulty) == (("2",), 4, "")
     assert conversation.messages == messages
+    assert (by_rules.rules, by_rules.max_tokens, by_rules.difficulty) == ((NO_COMMA,), 4, "hard")
+
+
+def test_a_file_that_an_editor_of_windows_wrote(tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + json.dumps(CHOICE).encode() + b"\r\n\r\n" + json.dumps(SHORT).encode())
+    assert [item.id for item in items.read([file])] == ["a", "b"]
 
 
 def without(row: dict[str, Any], key: str) -> dict[str, Any]:
@@ -86,7 +77,11 @@ def without(row: dict[str, Any], key: str) -> dict[str, Any]:
         (without(CHOICE, "choices"), "at least two choices"),
         (without(CHOICE, "answer"), "index of one"),
         ({**CHOICE, "answer": 2}, "index of one"),
-        ({**CHOICE, "answer": "B"}, "no item"),
+        ({**CHOICE, "answer": "B"}, "answer is no whole number"),
+        ({**CHOICE, "answer": 1.0}, "answer is no whole number"),
+        ({**CHOICE, "answer": True}, "answer is no whole number"),
+        ({**CHOICE, "answer": -1}, "index of one"),
+        ({**CHOICE, "choices": ["x", "x"]}, "two choices are the same"),
         ({**CHOICE, "choices": "xy"}, "choices is no list"),
         ({**CHOICE, "choices": ["x", ""]}, "none is empty"),
         ({**CHOICE, "choices": [1, 2]}, "are texts"),
@@ -97,11 +92,23 @@ def without(row: dict[str, Any], key: str) -> dict[str, Any]:
         ({**SHORT, "answers": []}, "needs answers and max_tokens"),
         (without(SHORT, "max_tokens"), "needs answers and max_tokens"),
         ({**SHORT, "max_tokens": 0}, "needs answers and max_tokens"),
+        ({**SHORT, "max_tokens": "8"}, "max_tokens is no whole number"),
+        ({**SHORT, "difficulty": 3}, "difficulty is a text"),
+        ({**SHORT, "prompt": "\ud800"}, "surrogate"),
+        (without(RULES, "rules"), "lacks 'rules'"),
+        ({**RULES, "rules": []}, "no item: rules is a list of objects"),
+        ({**RULES, "rules": [{"rule": "punctuation:no_dots"}]}, "no item: the rule 'punctuation:no_dots' is not known"),
+        ({**RULES, "rules": [{**NO_COMMA, "n": 1}]}, "has no parameter 'n'"),
+        (without(RULES, "max_tokens"), "needs max_tokens"),
+        ("[" * 100_000, "no item"),
+        ('{"id": ' + "9" * 5000 + "}", "no item"),
         ({**SHORT, "answers": "2"}, "answers is no list"),
         ({**SHORT, "answers": [2]}, "are texts"),
         ({**without(SHORT, "prompt"), "messages": []}, "none is empty"),
         ({**SHORT, "messages": "hello"}, "no item"),
         ({**SHORT, "messages": [{"role": "user"}]}, "lacks 'content'"),
+        ({**SHORT, "messages": [{"role": "assistant", "content": "Hi"}]}, "the last message is the user's"),
+        ({**SHORT, "messages": [{"role": "tool", "content": "1"}, {"role": "user", "content": "q"}]}, "roles are"),
         ({**SHORT, "id": "a"}, "the id 'a' comes twice"),
     ],
 )
@@ -117,6 +124,33 @@ def test_a_line_that_is_no_text(tmp_path: Path) -> None:
     file.write_bytes(json.dumps(CHOICE).encode() + b"\n\n\xff\xfe\n")
     with pytest.raises(Error, match="line 3: no item"):
         items.read([file])
+
+
+def test_a_line_without_end_is_not_read(tmp_path: Path) -> None:
+    """200 MB without a line's end, of which little more than one line's limit is ever held."""
+    file = write(tmp_path / "huge.jsonl", CHOICE)
+    with file.open("r+b") as stream:
+        stream.truncate(200_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Error, match=r"huge\.jsonl, line 2: the line is longer than 1,048,576 bytes"):
+            items.read([file])
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_line_of_the_limit_is_read(tmp_path: Path) -> None:
+    room = items.MAX_LINE_BYTES - len(json.dumps({**SHORT, "prompt": ""})) - 1
+    full, over = ({**SHORT, "prompt": "x" * n} for n in (room, room + 1))
+    assert len(items.read([write(tmp_path / "full.jsonl", full)])[0].messages[0]["content"]) == room
+    with pytest.raises(Error, match="line 1: the line is longer"):
+        items.read([write(tmp_path / "over.jsonl", over)])
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(Error, match="cannot be read"):
+        items.read([tmp_path])
 
 
 def test_an_id_that_comes_twice_in_two_files(tmp_path: Path) -> None:
