@@ -119,7 +119,7 @@ def test_a_pi_5_has_other_sensors_than_the_processors(tmp_path: Path) -> None:
 
 
 def test_a_laptop(tmp_path: Path) -> None:
-    """The fastest of the fast cores counts, and the hottest of the processor's sensors, not the disk's or the radio's."""
+    """The fastest of the fast cores counts, and the hottest sensor of the processor, not of disk or radio."""
     machines.laptop(tmp_path)
     found = read(tmp_path)
     assert [(clock.cpus, clock.hz, clock.max_hz) for clock in found.clocks] == [
