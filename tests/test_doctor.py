@@ -132,6 +132,8 @@ def test_a_build_that_leaves_out_what_the_processor_has_is_told() -> None:
     assert slow.what == "llama.cpp was built without dotprod, which this processor has" and slow.weight == SLOWS
     assert ailments.of_build(built, PI4_ISA) == [] and ailments.of_build(None, PI5_ISA) == []
     assert ailments.of_build(("neon", "dotprod", "fp16_va"), PI5_ISA) == []
+    assert ailments.of_build(("neon", "dotprod", "matmul_int8"), (*PI5_ISA, "i8mm")) == []
+    assert ailments.of_build(("avx2", "fma", "f16c", "avx512"), (*HASWELL, "avx512f")) == []
 
 
 def told(around: Surroundings, isa: tuple[str, ...] = PI5_ISA) -> dict[str, str]:
