@@ -208,10 +208,15 @@ def _of_packages(around: Surroundings) -> list[Ailment]:
     if not around.extras["convert"]:
         what = "converting and verifying need torch and transformers, which are not here"
         found.append(Ailment(weight=NOTES, what=what, mend='pip install "edgequant[convert]"'))
-    elif "aarch64" not in around.machine and "aarch64-linux-gnu-g++" not in around.compilers:
+    elif _compiles_for_boards(around) and "aarch64-linux-gnu-g++" not in around.compilers:
         what = "a bundle for an ARM board needs a cross-compiler, which is not here"
         found.append(Ailment(weight=NOTES, what=what, mend="sudo apt install g++-aarch64-linux-gnu"))
     return found
+
+
+def _compiles_for_boards(around: Surroundings) -> bool:
+    """Whether wheels for ARM boards are cross-compiled here: macOS and Windows make none, an ARM Linux its own."""
+    return around.machine == "x86_64" and around.system.startswith("Linux")
 
 
 def _gb(n_bytes: int) -> str:
