@@ -122,8 +122,11 @@ def mmlu(row: Row) -> Question:
 
 def mmlu_pro(row: Row) -> Question:
     """MMLU-Pro: up to ten options, lettered."""
-    choices = texts(row, "options")
-    asked = _lettered(text(row, "question"), choices, ascii_uppercase.index(text(row, "answer")))
+    choices, key = texts(row, "options"), text(row, "answer")
+    letters = ascii_uppercase[: len(choices)]
+    if key not in set(letters):
+        raise ValueError(f"the answer {key!r} is none of {', '.join(letters)}")
+    asked = _lettered(text(row, "question"), choices, letters.index(key))
     return Question(text=asked.text, choices=asked.choices, right=asked.right, subject=row.get("category", ""))
 
 

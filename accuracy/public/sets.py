@@ -187,7 +187,8 @@ _ROWS = (
         fixed="leaderboard/bbh_mc/{subject}.yaml",
         only=bbh.is_multiple_choice,
         paper=3,
-        note=f"24 parts as multiple choices, without chains of thought: {_LETTERS_OF_LEADERBOARD}",
+        note=f"24 parts as multiple choices, without chains of thought: {_LETTERS_OF_LEADERBOARD}; "
+        "three rows without a right choice are left out",
     ),
     PublicSet(
         name="musr",
