@@ -6,11 +6,12 @@ that `sentences` and `letter_frequency` state.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from operator import eq, ge, le, lt
 from typing import Literal
 
 Relation = Literal["less than", "at least", "at most", "exactly"]  # IFEval has the first two
-_RELATIONS = {"less than": lt, "at least": ge, "at most": le, "exactly": eq}
+_RELATIONS: Mapping[str, Callable[[int, int], bool]] = {"less than": lt, "at least": ge, "at most": le, "exactly": eq}
 _ABBREVIATIONS = (
     "mr mrs ms dr prof st sr jr vs etc e.g i.e cf no inc ltd co corp dept gen col capt lt rev hon u.s u.k a.m p.m ph.d "
     "approx fig vol jan feb mar apr aug sept oct nov dec"

@@ -113,6 +113,16 @@ def test_a_short_item(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_an_item_by_rules(tmp_path: Path) -> None:
+    rules = ({"rule": "length_constraints:number_words", "num_words": 3, "relation": "at most"},)
+    messages = [{"role": "user", "content": "the cat"}]
+    item = Item(id="r", kind="k", type="rules", messages=messages, rules=rules, max_tokens=9)
+    row = encode_item(item, tokenizer(tmp_path))
+    assert {key: value for key, value in row.items() if key not in ("prompt", "id", "kind", "difficulty")} == {
+        "type": "rules", "rules": list(rules), "max_tokens": 9, "end_ids": [EOS],
+    }  # fmt: skip
+
+
 def test_without_a_chat_template_turns_are_named(tmp_path: Path) -> None:
     ours = tokenizer(tmp_path, chat_template=None)
     messages = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Bye")]

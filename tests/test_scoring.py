@@ -8,6 +8,7 @@ import pytest
 
 from edgequant.accuracy import scoring
 from edgequant.accuracy.divergence import log_softmax
+from edgequant.accuracy.rules import Followed
 from edgequant.accuracy.scoring import Score, choose, matches, normalise
 from edgequant.runtimes.session import Prompt, Tree, extend_to, generate_in_turn, grow_in_turn
 
@@ -173,14 +174,27 @@ def test_a_short_item_is_scored() -> None:
     assert not score({**item, "answers": ["3 5"]}, successor(), decode=decode).right
 
 
+def by_rules(**changes: Any) -> dict[str, Any]:
+    rules = [{"rule": "startend:start_checker", "start_phrase": "3"}, {"rule": "punctuation:no_comma"}]
+    return {"type": "rules", "prompt": [1, 2], "rules": rules, "max_tokens": 9, "end_ids": [5], **changes}
+
+
+def test_an_item_by_rules_is_right_where_all_are_followed_strictly() -> None:
+    got = score(by_rules(), successor(), decode=lambda ids: " ".join(map(str, ids)))
+    assert got == Score(right=True, followed=Followed(strict=(True, True), loose=(True, True)))
+    got = score(by_rules(), successor(), decode=lambda ids: "Well, here:\n3 4")
+    assert got == Score(right=False, followed=Followed(strict=(False, False), loose=(True, True)))
+
+
 def test_scores_go_back_to_their_items() -> None:
-    """Choices are scored first, short answers together after them."""
+    """Choices are scored first, short answers together after them, and answers to rules last."""
     short = {"type": "short", "prompt": [1, 2], "answers": ["3"], "max_tokens": 1, "end_ids": []}
-    items = [short, choice_item(), {**short, "answers": ["4"]}, choice_item(answer=0)]
+    items = [by_rules(), short, choice_item(), {**short, "answers": ["4"]}, choice_item(answer=0)]
     got = dict(scoring.score(items, successor(), decode=lambda ids: " ".join(map(str, ids))))
-    assert sorted(got) == [0, 1, 2, 3]
-    assert [got[i].margin is None for i in range(4)] == [True, False, True, False]
-    assert (got[0].right, got[2].right) == (True, False)
+    assert sorted(got) == [0, 1, 2, 3, 4]
+    assert [got[i].margin is None for i in range(5)] == [True, True, False, True, False]
+    assert (got[0].right, got[1].right, got[3].right) == (True, True, False)
+    assert [got[i].followed is None for i in range(5)] == [False, True, True, True, True]
 
 
 @pytest.mark.parametrize(
