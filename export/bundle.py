@@ -70,7 +70,8 @@ def write(contents: Contents, target: Path, *, installs: Path | None = None) -> 
 
     `Error` where an artifact's files are not what its manifest says, or the target cannot be written.
     """
-    files = {**_made(contents), **_copied(contents), **(_installing(installs) if installs else {})}
+    files: dict[str, Path | bytes] = {**_made(contents), **_copied(contents)}
+    files |= _installing(installs) if installs else {}
     files[SUMS] = "".join(f"{_digest(files[name])}  {name}\n" for name in sorted(files)).encode()
     with replacing(target) as partial, tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as archive:
         for name in sorted(files, key=lambda name: (name != SUMS, name != DESCRIPTION, name)):

@@ -53,8 +53,9 @@ class Target:
 
 def target_of(device: Device) -> Target:
     """What to compile for; `Error` where the device does not run Linux with glibc."""
-    system = next((s for start, s in _OTHER_SYSTEMS.items() if device.name.startswith(start)), "")
-    if system:
+    system = next((s for start, s in _OTHER_SYSTEMS.items() if device.name.startswith(start)), "Linux")
+    system = platform.system() if device.is_host else system
+    if system != "Linux":
         raise Error(
             f"there are no wheels for {system}: a wheelhouse is for Linux on 64-bit ARM or x86",
             hint="bundle without --device and install edgequant there with pip",
