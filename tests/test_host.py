@@ -53,7 +53,7 @@ cpu MHz\t\t: 400.000
 flags\t\t: fpu vme sse sse2 sse4_1 sse4_2 fma avx f16c avx2 avx_vnni
 
 """
-#: `sysctl machdep.cpu.brand_string hw.nperflevels ...` on a MacBook Air with an M2; it knows no third level and no SME
+#: `sysctl machdep.cpu.brand_string hw.nperflevels ...` on a MacBook Air with an M2; it knows no third level
 MAC = """\
 machdep.cpu.brand_string: Apple M2
 hw.nperflevels: 2
@@ -66,6 +66,7 @@ hw.optional.arm.FEAT_FP16: 1
 hw.optional.arm.FEAT_LSE: 1
 hw.optional.arm.FEAT_I8MM: 1
 hw.optional.arm.FEAT_BF16: 1
+hw.optional.arm.FEAT_SME: 0
 """
 V1_UNLIMITED = "9223372036854771712"
 
@@ -263,6 +264,8 @@ def test_the_small_cores_of_an_rk3588_come_last(tmp_path: Path) -> None:
         Cores(kind="Cortex-A76", count=4, clock_hz=2.352e9),
         Cores(kind="Cortex-A55", count=4, clock_hz=1.8e9),
     )
+    untold = cores.kinds(range(8), cpuinfo, name="", root=tmp_path / "elsewhere")
+    assert [each.kind for each in untold] == ["Cortex-A76", "Cortex-A55"]
     assert cores.fast(found) == 4
     assert cores.fast(found[1:]) == 4  # nothing but small ones, as in a Pi 3: all are worth a thread
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tomllib
 from collections.abc import Sequence
@@ -229,6 +230,16 @@ def test_a_file_that_stays_in_memory_is_no_measurement(tmp_path: Path, monkeypat
     monkeypatch.setattr(storage.os, "posix_fadvise", lambda *args: None, raising=False)  # as tmpfs takes it
     rate, why = storage.read_speed(tmp_path, virtual=False)
     assert rate is None and "memory" in why
+
+
+def test_a_file_that_has_to_wait_for_the_disk_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def waits(*args: object) -> int:
+        raise BlockingIOError(errno.EAGAIN, "try again")  # what preadv2(2) says of RWF_NOWAIT
+
+    monkeypatch.setattr(storage, "_BYTES", 4 << 20)
+    monkeypatch.setattr(storage.os, "preadv", waits, raising=False)
+    rate, why = storage.read_speed(tmp_path, virtual=False)
+    assert rate is not None and rate > 0 and why == ""
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
