@@ -11,10 +11,9 @@ import psutil
 
 from . import host
 
-#: thermal zones (thermal/sysfs) and hwmon chips that measure a processor: Intel, AMD, Raspberry Pi, Rockchip, Jetson,
-#: Qualcomm; graphics, disks, batteries and radios have sensors, too
+#: in the names of thermal zones and hwmon chips that measure a processor (Intel, AMD, Raspberry Pi, Rockchip, Jetson,
+#: Qualcomm), and not in those of graphics, disks, batteries and radios
 _CPU_SENSORS = ("x86_pkg_temp", "coretemp", "k10temp", "zenpower", "cpu", "core", "soc", "cluster")
-_NOT_CPU = ("gpu", "nvme", "battery", "iwl")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +103,7 @@ def temperature_celsius(*, root: Path = host.ROOT) -> float | None:
 
 
 def _degrees(name: str, files: Iterable[Path]) -> list[float]:
-    words = name.lower()
-    if any(each in words for each in _NOT_CPU) or not any(each in words for each in _CPU_SENSORS):
+    if not any(each in name.lower() for each in _CPU_SENSORS):
         return []
     return [value / 1000 for file in files if (value := _number(file)) is not None]
 

@@ -144,6 +144,19 @@ def test_a_laptop_that_throttles_on_its_battery(tmp_path: Path) -> None:
     assert codes(said[2:]) == ["on battery"]
 
 
+def test_a_charger_that_rests_is_no_battery_run(tmp_path: Path) -> None:
+    """Laptops that keep their battery at 80 % let it discharge beside the mains."""
+    machines.laptop(tmp_path)
+    machines.put(tmp_path, "sys/class/power_supply/BAT0/status", "Discharging\n")
+    assert conditions.on_battery(root=tmp_path) is False
+
+
+def test_a_desktop_does_not_run_on_its_mouse(tmp_path: Path) -> None:
+    for name, value in (("type", "Battery"), ("scope", "Device"), ("status", "Discharging")):
+        machines.put(tmp_path, f"sys/class/power_supply/hidpp_battery_0/{name}", f"{value}\n")
+    assert conditions.on_battery(root=tmp_path) is None
+
+
 def test_a_container_on_a_virtual_machine(tmp_path: Path) -> None:
     """30 s: 1.4 s stolen of each of two processors, which nobody else used, and a quota that held it for 2.5 s."""
     machines.cloud(tmp_path)

@@ -25,7 +25,7 @@ def test_the_package_counts_and_nothing_twice(tmp_path: Path) -> None:
     machines.rapl(tmp_path, microjoules=5_000_000)
     counting = meter(tmp_path)
     assert counting.joules() == 0.0 and "package" in counting.covers
-    machines.rapl(tmp_path, microjoules=47_500_000)
+    machines.rapl(tmp_path, microjoules=47_500_000, dram=2 * 10**9)
     assert counting.joules() == 42.5
     machines.rapl(tmp_path, microjoules=48_500_000)
     assert counting.joules() == 43.5
@@ -71,7 +71,7 @@ def test_the_rails_of_a_raspberry_pi_5() -> None:
     3V3_SYS 203.7, HDMI 69.1, VDD2 32.4, AON 3.7, ADC 1.0, DAC 0.2, VDDQ 0."""
     assert energy.rail_watts(machines.PI_5_RAILS) == pytest.approx(2.0315, abs=2e-4)
     assert energy.rail_watts("") is None
-    assert energy.rail_watts("EXT5V_V volt(24)=5.15014000V\n") is None
+    assert energy.rail_watts("EXT5V_V volt(24)=5.15014000V\nUSB_A current(26)=0.50000000A\n") is None
     assert energy.rail_watts('Command not registered\nerror=1 error_msg="Command not registered"') is None
 
 
