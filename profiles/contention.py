@@ -53,9 +53,9 @@ def _from_stat(text: str, cpus: Iterable[int]) -> tuple[float, float]:
     """Busy and stolen seconds from the lines "cpuN user nice system idle iowait irq softirq steal ..."."""
     wanted, busy, stolen = {f"cpu{cpu}" for cpu in cpus}, 0, 0
     for line in text.splitlines():
-        name, *counts = line.split() or [""]
-        if name in wanted:
-            user, nice, system, _idle, _iowait, irq, softirq, steal = (int(count) for count in [*counts, 0, 0, 0][:8])
+        words = line.split()
+        if words and words[0] in wanted:
+            user, nice, system, _idle, _iowait, irq, softirq, steal = (int(count) for count in words[1:9])
             busy += user + nice + system + irq + softirq
             stolen += steal
     return busy / _TICKS_PER_SECOND, stolen / _TICKS_PER_SECOND

@@ -93,11 +93,11 @@ def between(before: Throttling, after: Throttling) -> tuple[str, ...]:
         old = before.pi_flags or 0
         fresh = (old | after.pi_flags) & _NOW | (after.pi_flags & ~old) & _SINCE_START
         said += [", ".join(decode_pi(fresh)) + f" (get_throttled 0x{after.pi_flags:x})"] if fresh else []
-    for count, old, what in (
+    for now, earlier, what in (
         (after.core_count, before.core_count, "cores"),
         (after.package_count, before.package_count, "the processor's package"),
     ):
-        times = (count or 0) - (old or 0)
+        times = (now or 0) - (earlier or 0)
         said += [f"{what} got too hot {times:,} time{'s' if times > 1 else ''}"] if times > 0 else []
     level = max(before.mac_level or 0, after.mac_level or 0)
     said += [f"thermal pressure {MAC_LEVELS[min(level, len(MAC_LEVELS) - 1)]}"] if level else []
