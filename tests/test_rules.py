@@ -166,6 +166,7 @@ def test_each_language_is_told() -> None:
     told = {row["parameters"]["language"] for row in rows if any(map(str.isalpha, row["answer"]))}
     assert told | {"zh"} == LANGUAGES  # langdetect calls it zh-cn
     assert detect("昨天我们和朋友们一起去了湖边，游了一整天的泳。") == "zh"
+    assert detect("東京都庁舎展望室は午前九時から夜十時半まで無料開放中。") == "ja"  # more Chinese characters than kana
 
 
 @pytest.mark.parametrize("text", ["", "123 !?", "Xyzzy plugh", "Ѣ"])
