@@ -48,10 +48,14 @@ _UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes "no limit" as the largest multipl
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What control groups allow: `cpus` in units of one processor, memory in bytes; None where nothing is limited."""
+    """What control groups allow: `cpus` in units of one processor, memory in bytes; None where nothing is limited.
+
+    `memory_free_bytes` is what is left below the limit, counting files that the kernel can drop as free.
+    """
 
     cpus: float | None = None
     memory_bytes: int | None = None
+    memory_free_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +92,8 @@ class Machine:
     @property
     def usable_bytes(self) -> int:
         """Memory that can be had now without pushing anything out, within the control group's limit."""
-        return min(self.available_bytes, self.memory_bytes)
+        free = self.limits.memory_free_bytes
+        return min(self.available_bytes, self.memory_bytes, self.memory_bytes if free is None else free)
 
 
 def machine() -> Machine:
@@ -187,11 +192,24 @@ def cgroup_limits(*, root: Path = ROOT) -> Limits:
     """
     cpus: list[float] = []
     memory: list[int] = []
+    free: list[int] = []
     for folder in cgroup_folders(root=root):
         cpus += _quota(read_text(folder / "cpu.max").split())
         cpus += _quota([read_text(folder / "cpu.cfs_quota_us"), read_text(folder / "cpu.cfs_period_us")])
-        memory += _bytes(read_text(folder / "memory.max")) + _bytes(read_text(folder / "memory.limit_in_bytes"))
-    return Limits(cpus=min(cpus, default=None), memory_bytes=min(memory, default=None))
+        limits = _bytes(read_text(folder / "memory.max")) + _bytes(read_text(folder / "memory.limit_in_bytes"))
+        memory += limits
+        free += [max(0, limit - used) for limit in limits for used in _held(folder)]
+    return Limits(
+        cpus=min(cpus, default=None), memory_bytes=min(memory, default=None), memory_free_bytes=min(free, default=None)
+    )
+
+
+def _held(folder: Path) -> list[int]:
+    """Bytes that a control group holds and the kernel cannot drop: all but files that nobody read lately."""
+    used = read_text(folder / "memory.current") or read_text(folder / "memory.usage_in_bytes")
+    counts = dict(line.split(" ", 1) for line in read_text(folder / "memory.stat").splitlines() if " " in line)
+    idle = counts.get("inactive_file") or "0"
+    return [int(used) - int(counts.get("total_inactive_file", idle))] if used.isdigit() else []
 
 
 def cgroup_folders(*, root: Path = ROOT) -> list[Path]:

@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -165,6 +166,22 @@ def test_cgroup_2_inside_a_container(tmp_path: Path) -> None:
     assert host.cgroup_limits(root=tmp_path) == Limits(cpus=1.5, memory_bytes=512 << 20)
 
 
+def test_what_a_container_holds_already_is_not_free(tmp_path: Path) -> None:
+    """2 GiB allowed, 1.5 GiB held, 0.5 GiB of that files that can be dropped: 1 GiB is left; version 2, then 1."""
+    stat = f"anon {1 << 30}\nfile {600 << 20}\ninactive_file {512 << 20}\n"
+    put(tmp_path, "proc/self/cgroup", "0::/\n")
+    put(tmp_path, "sys/fs/cgroup/memory.max", f"{2 << 30}\n")
+    put(tmp_path, "sys/fs/cgroup/memory.current", f"{1536 << 20}\n")
+    put(tmp_path, "sys/fs/cgroup/memory.stat", stat)
+    assert host.cgroup_limits(root=tmp_path) == Limits(memory_bytes=2 << 30, memory_free_bytes=1 << 30)
+    old = tmp_path / "v1"
+    put(old, "proc/self/cgroup", "4:memory:/job\n")
+    put(old, "sys/fs/cgroup/memory/job/memory.limit_in_bytes", f"{2 << 30}\n")
+    put(old, "sys/fs/cgroup/memory/job/memory.usage_in_bytes", f"{1536 << 20}\n")
+    put(old, "sys/fs/cgroup/memory/job/memory.stat", f"cache 1\ninactive_file 7\ntotal_inactive_file {512 << 20}\n")
+    assert host.cgroup_limits(root=old) == Limits(memory_bytes=2 << 30, memory_free_bytes=1 << 30)
+
+
 def test_cgroup_1(tmp_path: Path) -> None:
     """Memory limited in the group, processors in the mount's root, as a container without a namespace sees them."""
     put(tmp_path, "proc/self/cgroup", "9:name=systemd:/\n4:memory:/job/77\n1:cpu,cpuacct:/docker/abc\n0::/\n")
@@ -211,6 +228,8 @@ def test_threads_are_what_cores_and_quota_allow(cores: int, cpus: float | None, 
 
 def test_a_control_group_bounds_the_memory() -> None:
     free, bound = machine(cores=1, cpus=None), machine(cores=1, cpus=None, memory_bytes=2_000_000_000)
+    full = replace(bound, limits=replace(bound.limits, memory_free_bytes=300_000_000))
+    assert (full.memory_bytes, full.usable_bytes) == (2_000_000_000, 300_000_000)
     assert (free.memory_bytes, free.usable_bytes) == (16_000_000_000, 9_000_000_000)
     assert (bound.memory_bytes, bound.usable_bytes) == (2_000_000_000, 2_000_000_000)
 
