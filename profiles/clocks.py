@@ -44,7 +44,7 @@ def clocks(*, root: Path = host.ROOT, allowed: Iterable[int] | None = None) -> t
         highest = _number(folder / "cpuinfo_max_freq")
         if highest and _number(folder / "scaling_cur_freq"):
             kinds.setdefault(highest, []).append((cpu, folder))
-    if kinds or (root / "proc/stat").exists():
+    if kinds or (root / "proc/meminfo").exists():
         return tuple(_clock(kinds[highest], highest) for highest in sorted(kinds, reverse=True))
     return _told_by_psutil()
 

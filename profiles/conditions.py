@@ -119,7 +119,7 @@ def _faults(before: Paging, after: Paging, seconds: float) -> list[str]:
 
 def _shared(before: Use, after: Use, seconds: float) -> list[str]:
     least = max(OTHERS_CORES, OTHERS_SECONDS / seconds)
-    others = contention.others_cores(before, after, seconds=seconds)
+    others = contention.others_cores(before, after, seconds=seconds) or 0.0
     stolen = ((after.stolen_seconds or 0.0) - (before.stolen_seconds or 0.0)) / seconds
     held = (after.throttled_seconds or 0.0) - (before.throttled_seconds or 0.0)
     periods = (after.throttled_periods or 0) - (before.throttled_periods or 0)
@@ -135,15 +135,22 @@ def on_battery(*, root: Path = host.ROOT) -> bool | None:
     Source: kernel documentation, ABI/testing/sysfs-class-power; a mouse's battery has the scope "Device".
     """
     supplies = sorted((root / "sys/class/power_supply").glob("*"))
-    if not supplies and not (root / "proc/stat").exists():
-        found = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
-        return None if found is None or found.power_plugged is None else not found.power_plugged
+    if not supplies and not (root / "proc/meminfo").exists():
+        return _on_battery_by_psutil()
     own = [each for each in supplies if _read(each / "scope") != "Device"]
     batteries = [each for each in own if _read(each / "type") == "Battery"]
     if not batteries:
         return None
     fed = any(_read(each / "online") == "1" for each in own if each not in batteries)
     return not fed and any(_read(each / "status") == "Discharging" for each in batteries)
+
+
+def _on_battery_by_psutil() -> bool | None:
+    try:
+        found = psutil.sensors_battery()
+    except (AttributeError, OSError, RuntimeError):
+        return None
+    return None if found is None or found.power_plugged is None else not found.power_plugged
 
 
 def _read(file: Path) -> str:

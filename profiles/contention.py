@@ -18,10 +18,10 @@ class Use:
     """Processor seconds since the system or the process began, of the processors that this process may use.
 
     `stolen_seconds` are those that a hypervisor gave to others; `throttled_seconds` those for which a control group's
-    quota held this process, its threads together; None where the system does not count.
+    quota held this process, its threads together; None where the system does not count, or not for programs (Android).
     """
 
-    busy_seconds: float
+    busy_seconds: float | None
     own_seconds: float
     stolen_seconds: float | None = None
     throttled_seconds: float | None = None
@@ -43,8 +43,10 @@ def read(*, root: Path = host.ROOT, allowed: Iterable[int] | None = None) -> Use
     )
 
 
-def others_cores(before: Use, after: Use, *, seconds: float) -> float:
+def others_cores(before: Use, after: Use, *, seconds: float) -> float | None:
     """How many cores other processes had on average; never negative, though the counters tick apart."""
+    if before.busy_seconds is None or after.busy_seconds is None:
+        return None
     busy, own = after.busy_seconds - before.busy_seconds, after.own_seconds - before.own_seconds
     return max(0.0, busy - own) / seconds
 
@@ -54,15 +56,18 @@ def _from_stat(text: str, cpus: Iterable[int]) -> tuple[float, float]:
     wanted, busy, stolen = {f"cpu{cpu}" for cpu in cpus}, 0, 0
     for line in text.splitlines():
         words = line.split()
-        if words and words[0] in wanted:
+        if words and words[0] in wanted and len(words) > 8:
             user, nice, system, _idle, _iowait, irq, softirq, steal = (int(count) for count in words[1:9])
             busy += user + nice + system + irq + softirq
             stolen += steal
     return busy / _TICKS_PER_SECOND, stolen / _TICKS_PER_SECOND
 
 
-def _from_psutil() -> tuple[float, None]:
-    times = psutil.cpu_times()
+def _from_psutil() -> tuple[float | None, None]:
+    try:
+        times = psutil.cpu_times()
+    except OSError:
+        return None, None
     return times.user + times.system + getattr(times, "nice", 0.0), None
 
 

@@ -230,7 +230,7 @@ def test_a_windows_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     before = conditions.read(root=tmp_path, run=silent)
     assert before.clock_hz == 2.803e9 and before.paging.major_faults is None and before.on_battery is False
     for busy, expected in ((0.4, []), (0.9, ["shared cores: other processes took 0.09 of a core"])):
-        use = replace(before.use, busy_seconds=before.use.busy_seconds + busy)
+        use = replace(before.use, busy_seconds=60.0 + busy)
         after = replace(before, monotonic_seconds=before.monotonic_seconds + 10, use=use)
         assert list(marks(before, after)) == expected
 
@@ -244,6 +244,20 @@ def test_systems_that_tell_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = conditions.read(root=tmp_path, run=silent)
     assert found.clocks == () and found.clock_hz is None and found.on_battery is None
     assert marks(found, found) == ()
+
+
+def test_a_phone_that_keeps_its_counters_from_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Android: memory may be read, /proc/stat, /proc/vmstat and most of /sys may not."""
+
+    def refuses() -> None:
+        raise PermissionError("/proc/stat")
+
+    monkeypatch.setattr(psutil, "cpu_times", refuses)
+    machines.put(tmp_path, "proc/meminfo", "MemTotal: 11800000 kB\nSwapTotal: 8388604 kB\nSwapFree: 6000000 kB\n")
+    found = conditions.read(root=tmp_path, run=silent)
+    assert found.use.busy_seconds is None and found.paging.swapped_bytes is None and found.clocks == ()
+    assert found.paging.swap_used_bytes == 2_388_604 * 1024
+    assert marks(found, replace(found, monotonic_seconds=found.monotonic_seconds + 9)) == ()
 
 
 def test_a_short_window_is_not_blamed_for_the_tick_of_a_counter() -> None:
@@ -274,8 +288,8 @@ def test_own_work_is_not_others(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
     after = conditions.read()
     seconds = after.monotonic_seconds - before.monotonic_seconds
-    busy = after.use.busy_seconds - before.use.busy_seconds
-    others = contention.others_cores(before.use, after.use, seconds=seconds)
+    busy = (after.use.busy_seconds or 0.0) - (before.use.busy_seconds or 0.0)
+    others = contention.others_cores(before.use, after.use, seconds=seconds) or 0.0
     assert others * seconds == pytest.approx(max(0.0, busy - 1), abs=0.1)
 
 
