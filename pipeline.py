@@ -26,6 +26,7 @@ from edgequant.profiles import plan as planning
 from edgequant.profiles.device import Device
 from edgequant.profiles.measurement import QUALITY_METRICS
 from edgequant.profiles.measuring import Measuring
+from edgequant.profiles.predicted_speeds import speeds
 from edgequant.profiles.profiling import Profiler, Profiling
 from edgequant.profiles.request import Request, described, request_of
 from edgequant.profiles.run_folder import RunFolder
@@ -363,6 +364,7 @@ class Run:
         counts = profiler.profile(self.artifacts(), asked or Profiling())
         if counts:
             self.folder.describe({"device": asdict(self.measuring.device)})
+        self.folder.describe({"predicted": {} if self.request.device.is_host else speeds(self.plan())})
 
     def _text(self) -> Path:
         """The file of the text that divergences are measured on, made where it is not there."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-_SAID = ("opened", "failed", "took in")  # no steps that take time, but things to be told
+_SAID = ("opened", "failed", "took in", "threads")  # no steps that take time, but things to be told
 
 
 class Progress:

@@ -8,6 +8,7 @@ from pathlib import Path
 from .. import Error
 from ..child import Outcome
 from ..convert.artifact import Artifact
+from . import probe
 from .measuring import Measuring
 from .rounds import Rounds, Take
 from .sweep import Counts, decided, takes_of
@@ -69,7 +70,20 @@ class Profiler:
         counts = decided(self.measuring.store.rows, takes)
         if counts:
             self.measuring.device = replace(device, prefill_threads=counts.prefill, decode_threads=counts.decode)
+            self._remember(counts)
         return counts
+
+    def _remember(self, counts: Counts) -> None:
+        """Keep the counts for later runs on this machine; where they cannot be kept, this one has them all the same."""
+        try:
+            kept = probe.remember(
+                prefill_threads=counts.prefill, decode_threads=counts.decode, how="edgequant profile --threads sweep"
+            )
+        except Error as error:
+            self.listen("failed", "", str(error))
+        else:
+            said = f"{counts.prefill} threads for prefill, {counts.decode} for decode; kept in {kept}"
+            self.listen("threads", "", said)
 
     def _divergences(self, takes: Sequence[Take]) -> None:
         """Of what changes the answers; without a text to measure on there is none."""

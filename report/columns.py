@@ -79,6 +79,19 @@ def _memory(row: Row) -> Text:
     return Text(main=text.main, detail=f"{numbers.size(parts[0])} anonymous, {numbers.size(parts[1])} file")
 
 
+def _predicted(metric: str) -> Callable[[Row], Text]:
+    """The text of a speed that was predicted for the device, where this machine only stands in for it."""
+
+    def text(row: Row) -> Text:
+        found = row.predicted.get(metric)
+        if found is None:
+            return Text(main="-", detail="nothing was predicted for it", missing=True)
+        form = numbers.FORMS[metric]
+        return Text(main=form(found.estimate), detail=numbers.span(found, form), between=_brackets(found, form))
+
+    return text
+
+
 def _divergence(row: Row) -> Text:
     return cell_text(row.cells["kl_divergence"], numbers.nats)
 
@@ -127,6 +140,22 @@ COLUMNS: Sequence[Column] = (
     _column("first", "1st token", "load, prefill and one greedy token", 8, of_cell("first_token_seconds")),
     _column("prefill", "Prefill", "tokens/s reading a prompt, median", 4, of_cell("prefill_tokens_per_second")),
     _column("decode", "Decode", "tokens/s writing one after another, median", 1, of_cell("decode_tokens_per_second")),
+    Column(
+        key="predicted_prefill",
+        title="Prefill there",
+        meaning="tokens/s predicted for the device; the column Prefill is this host's",
+        rank=2,
+        text=_predicted("prefill_tokens_per_second"),
+        optional=True,
+    ),
+    Column(
+        key="predicted_decode",
+        title="Decode there",
+        meaning="tokens/s predicted for the device; the column Decode is this host's",
+        rank=1,
+        text=_predicted("decode_tokens_per_second"),
+        optional=True,
+    ),
     Column(
         key="energy",
         title="Energy",

@@ -21,6 +21,7 @@ def measured(report: Report) -> Mapping[str, str]:
         "device": f"{device.title}, {device.n_cores} cores, {numbers.size(device.ram_bytes)} of memory",
         "machine": _pairs(context.host),
         "settings": _settings(report),
+        "emulation": _emulation(report),
         "runtimes": ", ".join(sorted({row.runtime for row in report.rows if row.runtime})),
         "versions": _pairs(context.versions),
         "reference": (context.reference or "none could be measured") + _compact(report),
@@ -76,13 +77,20 @@ def _compact(report: Report) -> str:
 def _settings(report: Report) -> str:
     """Threads, context and lengths, with every value that occurs."""
     found: dict[str, set[str]] = {}
-    for row in report.measurements:
+    for row in (each for each in report.measurements if not each.variant):
         settings = row.parameters.get("settings")
         flat = {**row.parameters, **(settings if isinstance(settings, Mapping) else {})}
-        for name in ("threads", "context", "n_prompt", "n_generate", "repetitions"):
-            if name in flat:
+        for name in ("threads", "prefill_threads", "context", "n_prompt", "n_generate", "repetitions"):
+            if flat.get(name) is not None:
                 found.setdefault(name, set()).add(str(flat[name]))
     return ", ".join(f"{name.removeprefix('n_')} {_joined(values)}" for name, values in found.items())
+
+
+def _emulation(report: Report) -> str:
+    """How this machine was kept within the device that it stood for."""
+    return " and ".join(
+        sorted({str(row.parameters["emulation"]) for row in report.measurements if row.parameters.get("emulation")})
+    )
 
 
 def _joined(values: Iterable[str]) -> str:

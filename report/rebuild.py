@@ -8,7 +8,7 @@ from ..accuracy.paired import share_interval
 from ..convert.artifact import Artifact
 from ..convert.checkpoint import QuantisedSource
 from ..profiles.device import Device, from_json
-from ..profiles.measurement import METRICS, QUALITY_METRICS, Measurement
+from ..profiles.measurement import METRICS, QUALITY_METRICS, SPEED_METRICS, Measurement
 from ..profiles.others import by_machine
 from ..profiles.run_folder import RunFolder
 from ..profiles.store import Store
@@ -31,7 +31,7 @@ def compare(folder: RunFolder, *, limits: Limits | None = None) -> Report:
     checkpoint, prepared = values["checkpoint"], values.get("prepared", {})
     made = folder.made(revision=checkpoint["revision"])
     known = {"", *(artifact.sha256 for artifact in made)}  # a format that could not be made has no digest
-    rows = [row for row in folder.store().rows if row.artifact_sha256 in known]
+    rows = [row for row in folder.store().rows if row.artifact_sha256 in known and _is_of(row, device)]
     made = [artifact for artifact in made if not _passed_through(artifact, rows)]
     origin = checkpoint["quantised_source"]
     context = RunContext(
@@ -49,11 +49,17 @@ def compare(folder: RunFolder, *, limits: Limits | None = None) -> Report:
         host=rows[-1].host if rows else {},
         command=values["command"],
         versions=values["versions"],
+        predicted=values.get("predicted", {}),
         notes=(*_notes(values, made), *_at_chance(rows, values.get("reference", ""), prepared.get("chance"))),
     )
     own = build(made, rows, device=device, context=context, limits=_of(device, limits))
     foreign = [row for row in Store(folder.others).rows if row.artifact_sha256 in known]
     return replace(own, others=tuple(_others(own, foreign, limits)))
+
+
+def _is_of(row: Measurement, device: Device) -> bool:
+    """Whether a row tells of this device: answers are the same on all, speed and memory are each one's own."""
+    return row.metric not in SPEED_METRICS or row.device == device.name or not row.artifact_sha256
 
 
 def _of(device: Device, limits: Limits | None) -> Limits | None:

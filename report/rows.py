@@ -86,6 +86,7 @@ class Row:
     ties: tuple[str, ...] = field(default=())  # formats whose accuracy cannot be told apart from this one's
     is_reference: bool = False
     is_source: bool = False
+    predicted: Mapping[str, Interval] = field(default_factory=dict)  # speeds for a device that is emulated, by metric
 
     def value(self, metric: str) -> float | None:
         """The metric's value, or None where there is none."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..accuracy.paired import Paired, paired_difference
+from ..accuracy.paired import Interval, Paired, paired_difference
 from ..convert.artifact import Artifact
 from ..convert.checkpoint import QuantisedSource
 from ..convert.grid import shares_grid
@@ -40,6 +40,8 @@ class RunContext:
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    #: format -> metric -> the speed predicted for the device: low, estimate, high; empty where the device is here
+    predicted: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +134,10 @@ def _row(
         marks=tuple(dict.fromkeys([*said, *_grid(name, artifact, context), *_kernels(name, device)])),
         is_reference=name == context.reference,
         is_source=name == SOURCE,
+        predicted={
+            metric: Interval(low=low, high=high, estimate=estimate)
+            for metric, (low, estimate, high) in context.predicted.get(name, {}).items()
+        },
     )
 
 

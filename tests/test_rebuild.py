@@ -8,7 +8,7 @@ import pytest
 
 import recorded
 from edgequant.profiles.measurement import Measurement
-from edgequant.report.rebuild import _at_chance
+from edgequant.report.rebuild import _at_chance, _is_of
 
 
 def answers(n_right: int, n: int = 120) -> list[Measurement]:
@@ -33,3 +33,12 @@ def test_nothing_is_said_of_what_was_not_measured() -> None:
     assert list(_at_chance([], "F16", 0.25)) == []
     assert list(_at_chance(answers(30), "Q8_0", 0.25)) == []
     assert list(_at_chance(answers(30), "F16", None)) == []
+
+
+def test_speeds_of_another_device_are_not_this_ones_and_answers_are() -> None:
+    here, far = recorded.device(), recorded.device(name="rpi4-2gb", is_host=False)
+    speed = recorded.measurement("Q8_0", "decode_tokens_per_second", [100.0])
+    answer = recorded.measurement("Q8_0", "kl_divergence", [0.1])
+    assert _is_of(speed, here) and not _is_of(speed, far)
+    assert _is_of(answer, here) and _is_of(answer, far)
+    assert _is_of(replace(speed, artifact_sha256="", status="error"), far)  # what could not be made, cannot anywhere

@@ -152,3 +152,16 @@ def test_a_plain_row_that_was_disturbed_is_marked_in_the_comparison() -> None:
     row = next(row for row in made.rows if row.format == "Q8_0")
     assert row.mark("throttled") and row.mark("shared cores")
     assert "the Pi capped its clock" in markdown(made)
+
+
+def test_predictions_for_an_emulated_device_stand_beside_the_hosts_speed() -> None:
+    predicted = {"Q8_0": {"decode_tokens_per_second": [4.1, 5.2, 6.6], "prefill_tokens_per_second": [20.0, 25.0, 30.0]}}
+    emulated = [replace(row, emulated=True) for row in measurements()]
+    made = build(artifacts(), emulated, device=device(is_host=False), context=context(predicted=predicted))
+    titles = [column.title for column in columns.told(made.rows)]
+    assert {"Prefill there", "Decode there", "Decode"} <= {*titles}
+    (line,) = [line for line in markdown(made).splitlines() if line.startswith("| Q8_0 ")]
+    cells = dict(zip(titles, line.split(" | ")[1:], strict=False))
+    assert cells["Decode there"] == "5.20 (4.10 to 6.60)" and cells["Decode"] == "140 (135 to 142)"
+    assert "predicted for the device; the column Decode is this host's" in markdown(made)
+    assert not any("there" in column.title for column in columns.told(recorded.report().rows))

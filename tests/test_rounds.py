@@ -14,7 +14,7 @@ import small_checkpoint
 from edgequant import Error, child
 from edgequant.convert import gguf_write
 from edgequant.convert.artifact import Artifact
-from edgequant.profiles import confinement, rounds, sweep
+from edgequant.profiles import rounds, saved_probe, sweep
 from edgequant.profiles.measurement import ENERGY_METRICS, SPEED_METRICS, Measurement
 from edgequant.profiles.measuring import Measuring, SpeedSettings
 from edgequant.profiles.profiling import Profiler, Profiling
@@ -257,7 +257,6 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         def __exit__(self, *error: object) -> None:
             pass
 
-    assert confinement.confine
     monkeypatch.setattr(rounds, "confine", lambda n_bytes, files: Confined(n_bytes))
     return laid
 
@@ -327,10 +326,13 @@ def test_a_sweep_finds_counts_for_prefill_and_decode_apart(
 
     answer_with.answer = answer
     monkeypatch.setattr(sweep.host, "allowed_cpus", lambda: [0, 1, 2, 3])
+    monkeypatch.setenv("EDGEQUANT_CONFIG_DIR", str(tmp_path / "kept"))
     ours = profiler(tmp_path / "r.jsonl")
     counts = ours.profile([Q8, ONNX], Profiling(sweep=True, repetitions=1))
     assert counts == sweep.Counts(prefill=4, decode=2)
     assert (ours.measuring.device.prefill_threads, ours.measuring.device.decode_threads) == (4, 2)
+    assert (kept := saved_probe.path()).is_relative_to(tmp_path)
+    assert "prefill_threads = 4" in kept.read_text() and "decode_threads = 2" in kept.read_text()
     assert [job["settings"]["threads"] for job in calls[:8]] == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
