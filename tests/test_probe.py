@@ -296,6 +296,15 @@ def test_a_token_s_time_comes_apart_again() -> None:
     assert found["weights_per_second_decode"] == pytest.approx(40e9)
 
 
+def test_runs_that_others_disturb_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of 4, 4 and 3 runs: the first two are shaky, their quartiles 3 and 2; the last is steady at 2.5."""
+    windows = iter([[9.0, 3.0, 8.0, 2.5], [2.0, 4.0, 5.0, 1.0], [2.5, 2.6, 2.4]])
+    monkeypatch.setattr(kernel_speeds, "_samples", lambda work, seconds: next(windows))
+    assert kernel_speeds._seconds(lambda: None, 1.0) == 2.0
+    windows = iter([[2.0, 2.1, 2.2], [1.0]])
+    assert kernel_speeds._seconds(lambda: None, 1.0) == 2.0
+
+
 def test_noise_leaves_no_negative_times() -> None:
     shape = replace(speed_model.WIDE, layers=2)
     found = kernel_speeds.separated(5e-3, 4e-3, 1e-2, shape=shape)
