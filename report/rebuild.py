@@ -77,7 +77,7 @@ def _others(own: Report, foreign: Sequence[Measurement], limits: Limits | None) 
         measured = {row.artifact_sha256 for row in (*shared, *rows)}
         made = [artifact for artifact in own.artifacts if artifact.sha256 in measured]
         note = f"Measured on another machine and taken in, {len(rows)} rows; the reference's answers come from here."
-        context = replace(own.context, host=rows[-1].host, command="", versions={}, notes=(note,))
+        context = replace(own.context, host=rows[-1].host, command="", versions={}, predicted={}, notes=(note,))
         yield build(made, [*shared, *rows], device=device, context=context, limits=_of(device, limits))
 
 
