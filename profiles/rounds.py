@@ -54,19 +54,27 @@ class Rounds:
     tell: Callable[[Take, Outcome], None] = lambda take, outcome: None
 
     def run(self, takes: Sequence[Take]) -> None:
-        """Measure all takes that the store does not have; rows of one are stored with its last round, or its failure.
+        """Measure all takes that the store does not have; what a run that was broken off had measured is kept.
 
         Every other round goes backwards, so that none is always measured on the warmer machine.
         """
-        wanted = [take for take in takes if not self.has(take)]
-        gathered = [_Gathered(take=take, settings=self._settings(take)) for take in wanted]
-        n_rounds = self.measuring.speed_settings.n_rounds
-        for number in range(n_rounds):
+        gathered = [self._begun(take) for take in takes if not self.has(take)]
+        for number in range(self.measuring.speed_settings.n_rounds):
             for each in gathered[:: -1 if number % 2 else 1]:
-                if each.failed is None and (number == 0 or not each.take.variant.sustained_seconds):
+                wanted = number <= self._last_round(each.take) and number not in dict(each.values)
+                if wanted and each.failed is None:
                     self._round(each, number)
-                    if each.failed or number == self._last_round(each.take):
-                        self._store(each)
+                    self._store(each, number)
+
+    def _begun(self, take: Take) -> _Gathered:
+        """What the store has of a take's first rounds, where nothing of the kind was stored since."""
+        settings, key = self._settings(take), self._key(take)
+        last = {(row.format, row.metric, row.variant_key): row for row in self.measuring.store.rows}
+        found = {row.metric: row for row in last.values() if row.parameters.get("begun") == key}
+        if not found:
+            return _Gathered(take=take, settings=settings)
+        used = next(iter(found.values())).parameters["settings"]
+        return _Gathered(take=take, settings=Settings(**used), values=_rounds_of(found))
 
     def _last_round(self, take: Take) -> int:
         """A sustained run is one, and long."""
@@ -147,10 +155,11 @@ class Rounds:
             )
         return outcome
 
-    def _store(self, each: _Gathered) -> None:
-        """Append the take's rows at once: one row alone would pass for the whole step."""
+    def _store(self, each: _Gathered, number: int) -> None:
+        """Append the take's rows so far, all at once: one row alone would pass for the whole step."""
         ours, facts = self.measuring, host.facts()
-        parameters = self._parameters(each)
+        done = each.failed or number == self._last_round(each.take)
+        parameters = {**self._parameters(each), ("key" if done else "begun"): self._key(each.take)}
         rows: list[Measurement] = []
         for metric in self._metrics(each):
             samples = _samples(each, metric)
@@ -166,7 +175,7 @@ class Rounds:
             )
             rows.append(row)
         ours.store.append(rows)
-        if not each.failed:
+        if done and not each.failed:
             self.tell(each.take, Outcome(status="ok"))
 
     def _parameters(self, each: _Gathered) -> dict[str, Any]:
@@ -174,10 +183,10 @@ class Rounds:
         answers = [value for _, value in each.values]
         made: dict[str, Any] = {
             **vars(self.measuring.speed_settings),
-            "key": self._key(each.take),
             "settings": each.settings.to_json(),
             "seconds": round(each.seconds, 2),
             "conditions": [value["conditions"] for value in answers],
+            "marks": [list(value.get("marks", ())) for value in answers],
         }
         if differs := each.take.variant.to_json():
             made["variant"] = differs
@@ -197,6 +206,26 @@ class Rounds:
             return [m for m in SPEED_METRICS if m not in ENERGY_METRICS and (plain or m in _SHOWN)]
         always = set() if each.take.variant != PLAIN else {*SPEED_METRICS} - {*ENERGY_METRICS}
         return [metric for metric in SPEED_METRICS if metric in measured | always]
+
+
+def _rounds_of(rows: Mapping[str, Measurement]) -> list[tuple[int, Mapping[str, Any]]]:
+    """The answers of the rounds that these rows of one take, metric -> row, were made of."""
+    one = next(iter(rows.values())).parameters
+    numbers = sorted({number for row in rows.values() for number in row.parameters["rounds"]})
+    return [
+        (
+            number,
+            {
+                "samples": {
+                    metric: [s for s, n in zip(row.samples, row.parameters["rounds"], strict=True) if n == number]
+                    for metric, row in rows.items()
+                },
+                "conditions": conditions,
+                "marks": marks,
+            },
+        )
+        for number, conditions, marks in zip(numbers, one["conditions"], one["marks"], strict=True)
+    ]
 
 
 def _confined(limit: Limit, entry: str, job: Mapping[str, Any], **options: Any) -> Outcome:

@@ -78,7 +78,8 @@ def rows_of(ours: Measuring) -> dict[tuple[str, str], Measurement]:
 
 
 def decode_row(ours: Measuring) -> Measurement:
-    return next(row for row in ours.store.rows if row.metric == "decode_tokens_per_second")
+    """The last one."""
+    return next(row for row in reversed(ours.store.rows) if row.metric == "decode_tokens_per_second")
 
 
 def test_takes_are_interleaved_and_every_other_round_goes_backwards(
@@ -146,10 +147,35 @@ def test_a_failure_is_a_row_for_every_metric_and_ends_the_rounds(
         [Take(artifact=Q8), Take(artifact=Q4)]
     )
     assert len(calls) == 4  # both died in the second round
-    assert {(row.status, row.note, row.samples) for row in ours.store.rows} == {("oom", "killed", ())}
+    last = {(row.format, row.metric): row for row in ours.store.rows}.values()
+    assert {(row.status, row.note, row.samples) for row in last} == {("oom", "killed", ())}
     assert {row.metric for row in ours.store.rows} == {*SPEED_METRICS} - {*ENERGY_METRICS}
     assert told == [("Q4_K_M", "oom"), ("Q8_0", "oom")]
     assert not Rounds(measuring=ours).has(Take(artifact=Q8))
+
+
+def test_what_was_broken_off_goes_on_where_it_stood(calls: list[Mapping[str, Any]], tmp_path: Path) -> None:
+    def broken_off(job: Mapping[str, Any], number: int) -> child.Outcome:
+        if number == 4:
+            raise KeyboardInterrupt
+        return answered(10.0 * number, n=job["repetitions"], marks=("on battery: it was",) if number == 1 else ())
+
+    answer_with.answer = broken_off
+    takes = [Take(artifact=Q8), Take(artifact=ONNX)]
+    with pytest.raises(KeyboardInterrupt):
+        Rounds(measuring=measuring(tmp_path / "r.jsonl")).run(takes)
+    ours = measuring(tmp_path / "r.jsonl")
+    assert not any(Rounds(measuring=ours).has(take) for take in takes)
+    Rounds(measuring=ours).run(takes)
+    rows = {row.format: row for row in ours.store.rows if row.metric == "decode_tokens_per_second"}
+    assert [Path(job["path"]).stem for job in calls] == [
+        "Q8_0", "onnx-fp32", "onnx-fp32", "Q8_0", "Q8_0", "Q8_0", "onnx-fp32",
+    ]  # fmt: skip
+    assert rows["Q8_0"].samples == (10.0, 10.0, 50.0, 50.0, 60.0, 60.0)
+    assert rows["onnx-fp32"].samples == (20.0, 20.0, 30.0, 30.0, 70.0, 70.0)
+    assert rows["Q8_0"].parameters["rounds"] == rows["onnx-fp32"].parameters["rounds"] == [0, 0, 1, 1, 2, 2]
+    assert "on battery: it was (1 of 3 rounds)" in rows["Q8_0"].note and rows["onnx-fp32"].note == ""
+    assert all(Rounds(measuring=ours).has(take) for take in takes)
 
 
 @pytest.mark.parametrize(
