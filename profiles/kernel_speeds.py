@@ -21,7 +21,7 @@ from ..child import Progress
 from ..runtimes.fence import Fence
 from ..runtimes.session import Session, Settings, open_session
 from . import speed_model
-from .speed_model import CONTEXT, NARROW, VOCABULARY, WIDE, Shape
+from .speed_model import CONTEXT, NARROW, VOCABULARY, Shape
 
 ENTRY = f"{__name__}:measure"
 #: (container, type), what is asked for most first: all tensor types that the default formats come to
@@ -106,7 +106,7 @@ def _models(job: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Path, Shape]]]:
     wide = speed_model.of_size(job["n_bytes"], speed_model.bits_per_weight(container, type_))
     plans = {
         "wide": (type_, wide),
-        "short": (type_, WIDE),
+        "short": (type_, speed_model.layer_for(job["n_bytes"])),
         "few": (narrow, replace(NARROW, layers=_FEW)),
         "many": (narrow, replace(NARROW, layers=_MANY)),
     }
@@ -131,7 +131,7 @@ def _row(job: Mapping[str, Any], files: Mapping[str, tuple[Path, Shape]], thread
         "type": job["type"],
         "threads": threads,
         **found,
-        "weights_per_second_prefill": BATCH * WIDE.layer_weights / prefill,
+        "weights_per_second_prefill": BATCH * files["short"][1].layer_weights / prefill,
     }
 
 

@@ -65,13 +65,20 @@ class Shape:
 
 
 WIDE = Shape(hidden=1024, kv_heads=4, intermediate=4096, layers=1)
+MODEST = Shape(hidden=512, kv_heads=2, intermediate=2048, layers=1)  # for a board with little memory
 NARROW = Shape(hidden=HEAD_DIM, kv_heads=1, intermediate=HEAD_DIM, layers=1)  # its products are next to nothing
 
 
+def layer_for(n_bytes: float) -> Shape:
+    """One layer of a model of so many bytes; in float32 a wide one takes 61 MB, and the engine a second copy."""
+    return WIDE if n_bytes >= WIDE.layer_weights * 2 else MODEST
+
+
 def of_size(n_bytes: float, bits_per_weight: float) -> Shape:
-    """A wide model whose matrices take at least so many bytes, of two layers or more."""
-    layers = -(-8 * n_bytes // (bits_per_weight * WIDE.layer_weights))
-    return replace(WIDE, layers=max(2, int(layers)))
+    """A model whose matrices take at least so many bytes, of two layers or more."""
+    layer = layer_for(n_bytes)
+    layers = -(-8 * n_bytes // (bits_per_weight * layer.layer_weights))
+    return replace(layer, layers=max(2, int(layers)))
 
 
 def write(container: str, type_: str, shape: Shape, target: Path) -> None:
