@@ -86,7 +86,7 @@ def test_there_is_room_for_short_answers() -> None:
     for item in BY_ID.values():
         if item.type == "short":
             assert item.max_tokens >= len(item.answers[0]) / 2 + 4, item.id
-            assert (item.max_tokens == 128) == ("step by step" in asked(item)), item.id
+            assert (item.max_tokens == 80) == ("calculation" in asked(item)), item.id
 
 
 # -- mathematics: from the numbers in the prompt
