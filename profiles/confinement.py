@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ..child import Outcome
 from . import host
 
@@ -172,8 +174,9 @@ def group_parents(*, root: Path = host.ROOT) -> list[tuple[str, Path]]:
 
 def _group(parent: Path, kind: str, limit_bytes: int) -> Path | None:
     """A new group below `parent` with its limits set; None where the system refuses."""
+    _remove_left(parent)
     try:
-        group = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        group = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
     except OSError:
         return None
     try:
@@ -211,6 +214,15 @@ def _remove(group: Path) -> None:
         except OSError:
             time.sleep(0.05)
     logging.getLogger(__name__).warning("%s could not be removed", group)
+
+
+def _remove_left(parent: Path) -> None:
+    """Remove groups of processes that were killed before they could."""
+    for group in parent.glob(f"{_PREFIX}*"):
+        owner = group.name.split("-")[1]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            with suppress(OSError):
+                group.rmdir()
 
 
 def _limit_data(pid: int, limit_bytes: int) -> None:

@@ -133,6 +133,15 @@ def test_a_failure_leaves_no_group(tmp_path: Path, plain_folders: None) -> None:
     assert sorted(parent.iterdir()) == before
 
 
+def test_groups_of_the_dead_are_removed_and_no_others(tmp_path: Path, plain_folders: None) -> None:
+    parent, dead = laptop(tmp_path), child.run("victims:echo", {}).unwrap()["pid"]
+    left, used = parent / f"edgequant-{dead}-abc", parent / f"edgequant-{os.getppid()}-abc"
+    left.mkdir()
+    used.mkdir()
+    with confine(1, root=tmp_path):
+        assert not left.exists() and used.exists()
+
+
 #: what engines died of under RLIMIT_DATA (llama.cpp of llama-cpp-python 0.3.36, onnxruntime 1.31, numpy 2.4): the way a
 #: child's outcome looked, note and log cut to what tells
 REFUSED = [
