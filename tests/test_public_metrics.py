@@ -16,6 +16,7 @@ VALUES, CHARACTERS = (-3.0, -6.0, -3.6, -2.8), (4, 12, 6, 2)
 def test_acc_and_acc_norm_choose_differently() -> None:
     assert [metrics.acc(VALUES, right) for right in range(4)] == [False, False, False, True]
     assert [metrics.acc_norm(VALUES, right, CHARACTERS) for right in range(4)] == [False, True, False, False]
+    assert metrics.acc_norm((-2.0, -6.0), 0, (4, 11))  # -0.5 a character against -0.55
 
 
 def test_of_equals_the_first_counts() -> None:

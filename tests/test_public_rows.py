@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,11 @@ def test_difficulty_where_a_set_tells(tmp_path: Path) -> None:
     assert [item.difficulty for item in read("math_hard", *sums, folder=tmp_path)] == ["hard"]
     row = {"prompt": "p", "instruction_id_list": ["punctuation:no_comma"] * 2, "kwargs": [{}, {"x": None}]}
     assert writing.ifeval(row).difficulty == "medium"
+
+
+def test_lengths_are_counted_in_characters(tmp_path: Path) -> None:
+    (item,) = read("arc_easy", {"question": "q", "choices": ["\u00e9t\u00e9", "ab"], "answer": 0}, folder=tmp_path)
+    assert item.n_characters == [3, 2]
 
 
 def test_ids_come_from_the_content(tmp_path: Path) -> None:
@@ -194,8 +200,12 @@ def test_a_line_of_200_megabytes_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b"{}\n")
     os.truncate(file, 200_000_000)  # a hole: no bytes on the disk
+    tracemalloc.start()
     with pytest.raises(Error, match="line 2: the line has more than 4,000,000 bytes"):
         list(files.read_rows(file))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
 
 
 def test_an_array_of_rows(tmp_path: Path) -> None:

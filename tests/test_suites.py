@@ -105,6 +105,8 @@ def test_a_smaller_part_lies_within_a_larger_one_and_is_mixed_alike() -> None:
     assert Counter(stratum for _, stratum in hundred) == {"a": 40, "b": 40, "c": 20}
     assert set(part(50, every[::-1])) == set(fifty)  # the order of a file decides nothing
     assert hundred == [each for each in every if each in set(hundred)]
+    lone = [(f"id{n}", "a" if n else "b") for n in range(101)]
+    assert [("id0", "b") in part(n, lone) for n in (40, 60)] == [False, True]  # it stands in the middle
     assert part(None, every) == part(2000, every) == every
 
 
