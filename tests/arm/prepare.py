@@ -19,7 +19,7 @@ from edgequant.profiles import device
 ROOT = Path(__file__).parents[2]
 POCKET = ROOT / "tests/pocket"
 FORMATS = "Q8_0,Q4_K_M,Q4_0,onnx-int8,onnx-w8a8"
-EVERY = 5  # of the tasks' items: emulation is slow
+EVERY, CONTEXT = 7, 160  # of the tasks' items, and tokens (so windows are short): emulation is slow
 PYTHON = "3.11"  # of Debian 12
 #: every board that each build has to serve, by the profiles' names
 SERVED = {
@@ -45,7 +45,20 @@ def made(work: Path, board: str, architecture: str) -> None:
         items = [line for n, line in enumerate((POCKET / "items.jsonl").open(encoding="utf-8")) if n % EVERY == 0]
         tasks = work / "items.jsonl"
         tasks.write_text("".join(items), encoding="utf-8")
-        edgequant("run", POCKET / "model", "--formats", FORMATS, "--device", board, "--task", tasks, "--out", run)
+        edgequant(
+            "run",
+            POCKET / "model",
+            "--formats",
+            FORMATS,
+            "--device",
+            board,
+            "--context",
+            CONTEXT,
+            "--task",
+            tasks,
+            "--out",
+            run,
+        )
         edgequant("bundle", run, "-o", work / architecture / "here.tar")
         edgequant("evaluate", work / architecture / "here.tar", "--out", work / architecture / "here")
     bundle = work / f"{board}.tar"
