@@ -38,16 +38,17 @@ def table(report: Report) -> RenderableType:
 def variants(rows: Sequence[VariantRow]) -> RenderableType:
     """What was measured in other ways, and the notes to it."""
     made = Table(title=Text("Variants", style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
-    made.show_edge, made.pad_edge = False, False
+    made.show_edge, made.pad_edge, made.padding = False, False, (0, 1, 0, 0)
     made.add_column("Format", no_wrap=True)
     made.add_column("What differs")
     for column in VARIANT_COLUMNS:
-        made.add_column(column.title, justify="right")
+        made.add_column(column.title, justify="right", no_wrap=True)
+    made.add_column("n", justify="right", no_wrap=True)
     for row in rows:
         differs = row.differs + (" (this host's speed)" if row.emulated else "")
-        made.add_row(
-            Text(_short(row.format)), Text(printable(differs)), *(_variant_cell(row, c) for c in VARIANT_COLUMNS)
-        )
+        n = str(row.cells["decode_tokens_per_second"].n or "")
+        cells = [_variant_cell(row, column) for column in VARIANT_COLUMNS]
+        made.add_row(Text(_short(row.format)), Text(printable(differs)), *cells, Text(n))
     lines = ["; ".join(f"{c.title}: {c.meaning}" for c in VARIANT_COLUMNS) + "."]
     lines += [f"{who}: {mark.code}: {mark.sentence}" for mark, who in footnotes(rows).items()]
     return Group(made, *(Text(printable(line), style="dim") for line in lines))
@@ -55,9 +56,9 @@ def variants(rows: Sequence[VariantRow]) -> RenderableType:
 
 def _variant_cell(row: VariantRow, column: VariantColumn) -> Text:
     text = column.text(row)
-    if text.missing:
-        return Text(text.main, style="" if text.main == "-" else "red")
-    return Text.assemble(text.main, (f"\n{text.detail}" if text.detail else "", "dim"))
+    if text.missing:  # why stands in one column; the notes have the rest
+        return Text(text.main, style="red") if column.title == "Decode" and text.main != "-" else Text("-")
+    return Text.assemble(text.main, (f"\n{text.between}" if text.between and column.spreads else "", "dim"))
 
 
 def answer(answer: Answer) -> RenderableType:

@@ -16,6 +16,7 @@ class VariantColumn:
     title: str
     meaning: str
     text: Callable[[VariantRow], Text]
+    spreads: bool = True  # whether its interval is worth room where that is short
 
 
 def _of(metric: str) -> Callable[[VariantRow], Text]:
@@ -41,9 +42,12 @@ VARIANT_COLUMNS: Sequence[VariantColumn] = (
     VariantColumn(
         title="Decode", meaning="tokens/s writing, of all users together", text=_of("decode_tokens_per_second")
     ),
-    VariantColumn(title="Memory", meaning="peak RSS", text=_of("peak_rss_bytes")),
+    VariantColumn(title="Memory", meaning="peak RSS", text=_of("peak_rss_bytes"), spreads=False),
     VariantColumn(
-        title="Must fit", meaning="memory that must be free so that nothing is paged", text=_of("must_fit_bytes")
+        title="Must fit",
+        meaning="memory that must be free so that nothing is paged",
+        text=_of("must_fit_bytes"),
+        spreads=False,
     ),
     VariantColumn(
         title="KL div.",

@@ -43,8 +43,15 @@ def rows(artifacts: Sequence[Artifact], stored: Sequence[Measurement]) -> tuple[
     files = {artifact.format: artifact for artifact in artifacts}
     found = counted(stored)
     varied = list(dict.fromkeys(name for name, key in found if key))
-    keys = sorted(found, key=lambda pair: (varied.index(pair[0]) if pair[0] in varied else -1, pair[1] != ""))
-    return tuple(_row(name, found[name, key], files.get(name)) for name, key in keys if name in varied)
+    made = [_row(name, each, files.get(name)) for (name, _), each in found.items() if name in varied]
+    return tuple(sorted(made, key=lambda row: (varied.index(row.format), _order(row.variant))))
+
+
+def _order(variant: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Few differences first, those of the same kind together, numbers by size."""
+    names = sorted(variant)
+    values = [(isinstance(variant[name], str), variant[name]) for name in names]
+    return len(variant), names, [str(value) if is_text else f"{float(value):020.3f}" for is_text, value in values]
 
 
 def counted(stored: Sequence[Measurement]) -> dict[tuple[str, str], dict[str, Measurement]]:
@@ -62,7 +69,7 @@ def _row(name: str, found: Mapping[str, Measurement], artifact: Artifact | None)
         for metric in METRICS
     }
     if not variant:  # its divergence is that from the reference, and stands in the comparison
-        cells["kl_divergence"] = Cell(value=0.0, note="zero by definition: this is the plain run")
+        cells["kl_divergence"] = Cell(value=None, status="missing", note="this is the plain run itself")
     return VariantRow(
         format=name,
         differs=described(variant) or PLAIN,
@@ -80,9 +87,13 @@ def _absent(metric: str) -> Cell:
 
 def _marks(found: Mapping[str, Measurement]) -> tuple[Mark, ...]:
     """What the rows say of themselves, each once: notes, failures, the limit, how a sustained run went."""
-    said: list[Mark] = []
+    failures: dict[tuple[str, str], list[str]] = {}
     for row in found.values():
-        said += building.noted(row) if row.status == "ok" else [building.failed(row.status, row.note, [row.metric])]
+        if row.status != "ok":
+            failures.setdefault((row.status, row.note), []).append(row.metric)
+    said = [building.failed(status, note, metrics) for (status, note), metrics in failures.items()]
+    for row in found.values():
+        said += building.noted(row) if row.status == "ok" else []
         limit = row.parameters.get("limit") if row.variant else None
         if isinstance(limit, Mapping):
             said.append(Mark(code="limit", sentence=f"{limit.get('kind')}: it limits {limit.get('meaning')}"))
