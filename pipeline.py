@@ -71,7 +71,8 @@ def predict(request: Request, *, progress: child.Progress | None = None) -> plan
     with tempfile.TemporaryDirectory() as workspace:
         checkpoint = _accepted(request, open_outline(request.source, workspace=Path(workspace), progress=progress))
         formats = [find(name) for name in request.formats]
-        return planning.plan(checkpoint, formats, request.device, context=request.context)
+        context = min(request.context, conversion.context_and_vocabulary(checkpoint)[0])
+        return planning.plan(checkpoint, formats, request.device, context=context, onnx=request.onnx)
 
 
 def _open(request: Request, workspace: Path, progress: child.Progress | None = None) -> Checkpoint:
@@ -184,7 +185,7 @@ class Run:
             formats,
             self.request.device,
             context=self.context,
-            block_size=self.request.onnx.block_size,
+            onnx=self.request.onnx,
         )
 
     def check_disk(self) -> None:

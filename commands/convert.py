@@ -20,11 +20,11 @@ from .printing import print_answer
 def convert(progress: Progress, /, as_json: bool, **options: Any) -> None:
     """Convert MODEL to artifacts in a run folder, and check them against the checkpoint."""
     from .. import pipeline
-    from ..report import listings
+    from ..report import listings, plan_listing
 
     with progress.shown() as listen:
         job = pipeline.Run(request=requested(**options), listen=listen)
-        progress.show(listings.plan(job.plan()))
+        progress.show(plan_listing.plan(job.plan()))
         job.check_disk()
         job.convert()
         if job.request.verify:

@@ -24,7 +24,7 @@ from .printing import print_answer
 def plan(as_json: bool, **options: Any) -> None:
     """Predict size, memory and fit of each format of MODEL, before anything is converted."""
     from .. import pipeline
-    from ..report import listings
+    from ..report import plan_listing
 
     made = pipeline.predict(requested(**options))
-    print_answer(made.to_json(), listings.plan(made), as_json=as_json)
+    print_answer(made.to_json(), plan_listing.plan(made), as_json=as_json)

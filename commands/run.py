@@ -31,9 +31,9 @@ from .printing import print_report
 def run(progress: Progress, /, as_json: bool, **options: Any) -> None:
     """Convert, measure and compare MODEL: a folder, a GGUF file, a Hub id, or `demo`."""
     from .. import pipeline
-    from ..report import listings
+    from ..report import plan_listing
 
     request = requested(**options)
     with progress.shown() as listen:
-        report = pipeline.run(request, listen, planned=lambda made: progress.show(listings.plan(made)))
+        report = pipeline.run(request, listen, planned=lambda made: progress.show(plan_listing.plan(made)))
     print_report(report, request.out, as_json=as_json)

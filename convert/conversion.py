@@ -272,10 +272,23 @@ def _copy_companions(checkpoint: Checkpoint, path: Path) -> None:
     """
     config = path / "config.json"
     if not config.exists():
-        config.write_text(json.dumps(plain_copy.without_quantisation(checkpoint.config), indent=2), encoding="utf-8")
-    for pattern in ("tokenizer*", "chat_template.jinja", "generation_config.json", "special_tokens_map.json"):
-        for file in checkpoint.path.glob(pattern):
-            shutil.copy2(file, path / file.name)
+        config.write_text(_config_text(checkpoint), encoding="utf-8")
+    for file in _companions(checkpoint):
+        shutil.copy2(file, path / file.name)
+
+
+def _config_text(checkpoint: Checkpoint) -> str:
+    return json.dumps(plain_copy.without_quantisation(checkpoint.config), indent=2)
+
+
+def _companions(checkpoint: Checkpoint) -> list[Path]:
+    patterns = ("tokenizer*", "chat_template.jinja", "generation_config.json", "special_tokens_map.json")
+    return [file for pattern in patterns for file in checkpoint.path.glob(pattern)]
+
+
+def companion_bytes(checkpoint: Checkpoint) -> int:
+    """Bytes of what lies beside an ONNX graph of ours: the tokenizer's files and config.json."""
+    return len(_config_text(checkpoint).encode()) + sum(file.stat().st_size for file in _companions(checkpoint))
 
 
 def _contents(fmt: Format, path: Path) -> Contents:

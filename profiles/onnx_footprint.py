@@ -1,6 +1,6 @@
 """Predicted bytes of ONNX artifacts and of what runs them: our own fused graph's, and those that Optimum exports.
 
-Tensor data is exact; what is resident was fitted to SmolLM2-135M (onnxruntime 1.31.1).
+Tensor data is exact, and our own graphs' files are; what is resident was fitted to SmolLM2-135M (onnxruntime 1.31.1).
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from ..convert.formats import Format
 from ..convert.fused.positions import n_positions
 from .model import Model
 
+BATCH_TOKENS = 128  # of a prompt that are computed at a time (runtimes/ort.py)
 #: bits of a weight where a block of them shares a float32 scale; other formats have int8 and a scale a channel
 _BLOCK_BITS = {"onnx-int8": 8, "onnx-int4": 4, "onnx-int4-gptq": 4, "onnx-int4-rtn": 4}
 _SHARED_BITS = 8  # of embedding and head in all of our quantised graphs
@@ -24,12 +25,15 @@ _EMBEDDING, _HEAD = "token_embd.weight", "output.weight"
 
 
 def tensor_bytes(model: Model, fmt: Format) -> int:
-    """Bytes of weights in the artifact, without padding, positions and the graph."""
+    """Bytes of weights in the artifact, without padding, positions and the graph; exact."""
     return sum(_fused_parts(model, fmt)) if model.fused else _exported_bytes(model, fmt)
 
 
 def file_bytes(model: Model, fmt: Format) -> int:
-    """Bytes of the artifact: tensor data, and an estimate of the graph."""
+    """Bytes of the artifact: of our own graph exact where the model has its outline, of Optimum's an estimate."""
+    outlined = model.graphs.get(fmt.name)
+    if outlined:
+        return outlined.graph_bytes + outlined.data_bytes + model.companion_bytes
     fixed, layer = _FUSED_GRAPH_BYTES if model.fused else _EXPORTED_GRAPH_BYTES[_bits(fmt)]
     positions = 4 * _positions(model) if model.fused else 0
     return tensor_bytes(model, fmt) + positions + fixed + layer * model.sizes.n_layers + model.companion_bytes
@@ -50,13 +54,13 @@ def loading_bytes(model: Model, fmt: Format) -> int:
     return int(_LOADING * file_bytes(model, fmt)) if parsed_at_once else resident_bytes(model, fmt)
 
 
-def decode_bytes(model: Model, fmt: Format) -> int:
-    """Bytes of weights that one new token reads: of an embedding that is not the head too, one row."""
-    embedding = prod(dict(model.tensors)[_EMBEDDING])
-    whole = tensor_bytes(model, fmt)
-    if not model.fused:
-        return whole - embedding * _bits(fmt) // 8
-    return whole if model.tied else whole - _matrix_bytes(model, dict(model.tensors)[_EMBEDDING], fmt, shared=True)
+def matrix_bytes(model: Model, name: str, shape: tuple[int, ...], fmt: Format) -> int:
+    """Bytes of one product's weights, as they are multiplied with."""
+    if model.fused:
+        return _matrix_bytes(model, shape, fmt, shared=name in (_EMBEDDING, _HEAD))
+    if fmt.nominal_bits == 32:
+        return 4 * prod(shape)
+    return _matrix_bytes(model, shape, fmt, shared=False) if fmt.name in _BLOCK_BITS else prod(shape)
 
 
 def _bits(fmt: Format) -> int:

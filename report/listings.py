@@ -1,4 +1,4 @@
-"""Short lists for the terminal: artifacts, a plan. Returns rich renderables, prints nothing."""
+"""Short lists for the terminal: artifacts and their checks. Returns rich renderables, prints nothing."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..convert.artifact import Artifact
-from ..profiles.plan import Plan
-from .numbers import rate, size
+from .numbers import size
 from .terminal import printable
 
 #: what stands before a check; the words beside it say the same
@@ -50,32 +49,3 @@ def checks(artifact: Artifact) -> RenderableType:
         words = said if verdict in ("passed", "failed") else result
         table.add_row(f"  {sign}", what, Text(printable(words)))
     return Group(Text(printable(f"{artifact.format}:")), table)
-
-
-def plan(made: Plan) -> RenderableType:
-    """Predicted size, memory and fit of each format, and what the conversion needs."""
-    marked = any(each.mark for each in made.formats)
-    headers = ("format", "file", "bits/weight", "memory", "fits", "decode up to")
-    table = _table(*headers, *(["kernels"] if marked else []), texts=("kernels",))
-    for each in made.formats:
-        speed = each.decode_tokens_per_second
-        table.add_row(
-            each.format,
-            size(each.size_bytes),
-            f"{each.bits_per_weight:.2f}",
-            _known(each.peak_memory_bytes),
-            "not known" if each.fits is None else "yes" if each.fits else "no",
-            "not known" if speed is None else f"{rate(speed)}/s",
-            *([each.mark or "fine"] if marked else []),
-        )
-    head = f"Predicted for {made.checkpoint} on {made.device} at {made.context} tokens of context; nothing is measured."
-    needs = f"Converting needs {size(made.disk_bytes)} of disk"
-    memory = made.conversion_memory_bytes
-    needs += "." if memory is None else f" and {size(memory)} of memory."
-    why = [f"{each.format}: {each.why}" for each in made.formats if each.fits is False]
-    why += [f"{each.format}: {each.mark}: {each.mark_reason}" for each in made.formats if each.mark]
-    return Group(Text(printable(head)), table, *(Text(printable(line)) for line in (*why, *made.notes, needs)))
-
-
-def _known(n_bytes: int | None) -> str:
-    return "not known" if n_bytes is None else size(n_bytes)

@@ -22,7 +22,7 @@ from edgequant.profiles.device import load
 from edgequant.profiles.request import Request, request_of
 from edgequant.profiles.run_folder import RunFolder
 from edgequant.profiles.store import read
-from edgequant.report import listings
+from edgequant.report import plan_listing
 
 STUB = Path(__file__).with_name("stub_converter.py")
 UNKNOWN = {"architectures": ["UnheardOfForCausalLM"]}  # a Llama in all but this name
@@ -96,7 +96,7 @@ def test_the_plan_estimates_sizes_and_invents_nothing(model: Path, checkout: Pat
     said = json.loads(json.dumps(planned.to_json()))
     assert said["predicted"] and "estimates" in said["notes"][0] and "UnheardOfForCausalLM" in said["notes"][0]
     shown = io.StringIO()
-    Console(width=200, file=shown).print(listings.plan(planned))
+    Console(width=200, file=shown).print(plan_listing.plan(planned))
     text = shown.getvalue()
     assert text.count("not known") == 7 and "Sizes are estimates" in text  # memory, fit and speed of two; the note
     with pytest.raises(Error, match=r"free, but the run needs"):
