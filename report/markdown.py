@@ -82,6 +82,7 @@ def _variants(report: Report) -> Iterator[str]:
     head, *body = [f"| {' | '.join(cells)} |" for cells in lines]
     yield "## Variants"
     yield "\n".join([head, "|---|---|" + "---:|" * len(VARIANT_COLUMNS), *body])
+    yield "\n".join(f"- {escaped(sentence)}" for sentence in report.advice)
     marks = variant_columns.footnotes(report.variants)
     yield "\n".join(f"- {escaped(who)}: {escaped(m.code)}: {escaped(m.sentence)}" for m, who in marks.items())
     yield "\n".join(f"- {c.title}: {c.meaning}" for c in VARIANT_COLUMNS)

@@ -12,7 +12,7 @@ from ..profiles import kernels
 from ..profiles.device import Device
 from ..profiles.measurement import Measurement
 from . import rows as building
-from . import variants
+from . import switches, variants
 from .answer import Answer, Limits
 from .pick import pick
 from .rows import SOURCE, Cell, Mark, Row
@@ -56,6 +56,7 @@ class Report:
     artifacts: tuple[Artifact, ...]
     measurements: tuple[Measurement, ...]  # the stored rows that count, one a format, variant and metric
     variants: tuple[VariantRow, ...] = ()
+    advice: tuple[str, ...] = ()  # on mapping and repacking, where both ways were measured
     others: "tuple[Report, ...]" = ()  # what other machines measured of the same files, each with its own pick
     schema: int = SCHEMA
 
@@ -80,6 +81,7 @@ def build(
     outcomes = {name: _outcomes(counted.get(name, {}).get("accuracy")) for name in names}
     compared = _compared(made, outcomes, context.reference)
     ordered = tuple(sorted(compared, key=lambda r: (-(r.size_bytes or 0), r.format)))
+    varied = variants.rows(artifacts, rows)
     limits = limits or Limits(max_memory_bytes=device.usable_ram_bytes)
     return Report(
         context=context,
@@ -89,7 +91,8 @@ def build(
         answer=pick(ordered, limits),
         artifacts=tuple(files.values()),
         measurements=tuple(m for found in variants.counted(rows).values() for m in found.values()),
-        variants=variants.rows(artifacts, rows),
+        variants=varied,
+        advice=switches.advice(varied),
     )
 
 

@@ -30,13 +30,13 @@ def table(report: Report) -> RenderableType:
 
     What other machines measured follows, each with its own answer.
     """
-    beside = [variants(report.variants), Text()] if report.variants else []
+    beside = [variants(report.variants, report.advice), Text()] if report.variants else []
     others = [part for other in report.others for part in (Text(), table(other))]
     return Group(_Comparison(report), Text(), *beside, answer(report.answer), *others)
 
 
-def variants(rows: Sequence[VariantRow]) -> RenderableType:
-    """What was measured in other ways, and the notes to it."""
+def variants(rows: Sequence[VariantRow], advice: Sequence[str] = ()) -> RenderableType:
+    """What was measured in other ways, what it speaks for, and the notes to it."""
     made = Table(title=Text("Variants", style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
     made.show_edge, made.pad_edge, made.padding = False, False, (0, 1, 0, 0)
     made.add_column("Format", no_wrap=True)
@@ -51,7 +51,9 @@ def variants(rows: Sequence[VariantRow]) -> RenderableType:
         made.add_row(Text(_short(row.format)), Text(printable(differs)), *cells, Text(n))
     lines = ["; ".join(f"{c.title}: {c.meaning}" for c in VARIANT_COLUMNS) + "."]
     lines += [f"{who}: {mark.code}: {mark.sentence}" for mark, who in footnotes(rows).items()]
-    return Group(made, *(Text(printable(line), style="dim") for line in lines))
+    return Group(
+        made, *(Text(printable(line)) for line in advice), *(Text(printable(line), style="dim") for line in lines)
+    )
 
 
 def _variant_cell(row: VariantRow, column: VariantColumn) -> Text:
