@@ -23,13 +23,16 @@ from edgequant.convert.source import open_source
 from edgequant.export.bundle import Contents
 from edgequant.profiles import host
 from edgequant.profiles import plan as planning
+from edgequant.profiles.calibration import calibrated
 from edgequant.profiles.device import Device
-from edgequant.profiles.measurement import QUALITY_METRICS
+from edgequant.profiles.lone_artifact import artifact_of
+from edgequant.profiles.measurement import QUALITY_METRICS, Measurement
 from edgequant.profiles.measuring import Measuring
 from edgequant.profiles.predicted_speeds import speeds
 from edgequant.profiles.profiling import Profiler, Profiling
 from edgequant.profiles.request import Request, described, request_of
 from edgequant.profiles.run_folder import RunFolder
+from edgequant.profiles.store import Store, read
 from edgequant.report.rebuild import rebuild
 from edgequant.report.rows import SOURCE
 from edgequant.report.table import Report
@@ -72,7 +75,15 @@ def predict(request: Request, *, progress: child.Progress | None = None) -> plan
         checkpoint = _accepted(request, open_outline(request.source, workspace=Path(workspace), progress=progress))
         formats = [find(name) for name in request.formats]
         context = min(request.context, conversion.context_and_vocabulary(checkpoint)[0])
-        return planning.plan(checkpoint, formats, request.device, context=context, onnx=request.onnx)
+        made = planning.plan(checkpoint, formats, request.device, context=context, onnx=request.onnx)
+        return _calibrated(made, request)
+
+
+def _calibrated(made: planning.Plan, request: Request) -> planning.Plan:
+    """The plan put right by what an earlier run of the model measured on the device."""
+    results = RunFolder(request.out).results
+    cpu = host.machine().cpu if request.device.is_host else ""
+    return calibrated(made, read(results), cpu=cpu) if results.is_file() else made
 
 
 def _open(request: Request, workspace: Path, progress: child.Progress | None = None) -> Checkpoint:
@@ -112,6 +123,16 @@ def verify(path: Path, *, checkpoint: str, listen: Listener) -> Artifact:
     artifact = read_manifest(path)
     job = Run(request=request_of(folder), listen=listen)
     return job.check(artifact, job.gate(), more={"file": unchanged(artifact)})
+
+
+def profile_alone(path: Path, asked: Profiling, *, device: Device, context: int, listen: Listener) -> list[Measurement]:
+    """Measure one file or folder that lies in no run; nothing is stored but in what is returned."""
+    artifact = artifact_of(path)
+    with tempfile.TemporaryDirectory() as workspace:
+        store = Store(Path(workspace) / "results.jsonl")
+        measuring = Measuring(store=store, run=path.name, device=device, context=context)
+        Profiler(measuring=measuring, listen=listen, scratch=Path(workspace)).profile([artifact], asked)
+        return store.rows
 
 
 def _verify_alone(path: Path, checkpoint: str, listen: Listener) -> Artifact:
@@ -180,13 +201,9 @@ class Run:
         return self._plan(self.formats)
 
     def _plan(self, formats: Sequence[Format]) -> planning.Plan:
-        return planning.plan(
-            self.checkpoint,
-            formats,
-            self.request.device,
-            context=self.context,
-            onnx=self.request.onnx,
-        )
+        request = self.request
+        made = planning.plan(self.checkpoint, formats, request.device, context=self.context, onnx=request.onnx)
+        return _calibrated(made, request)
 
     def check_disk(self) -> None:
         """Raise `Error` where the disk cannot hold what is still to be made, and one shard more while it is cut."""

@@ -18,7 +18,7 @@ from .options import (
     together,
     unpack_option,
 )
-from .printing import print_report
+from .printing import print_answer, print_report
 
 if TYPE_CHECKING:
     from ..profiles.profiling import Profiling
@@ -69,16 +69,34 @@ def profile(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Measure load time, prefill, decode and memory of the artifacts in RUN, a run or a bundle.
+    """Measure load time, prefill, decode and memory of the artifacts in RUN: a run, a bundle, or a file of its own.
 
     Options that change how a file is run make variants, which are measured beside the plain run and get a table of
     their own. Several values of several options are combined.
     """
+    from ..profiles.lone_artifact import is_artifact
+
     asked = profiling(**options)
+    if is_artifact(run_folder):
+        return _alone(progress, run_folder, asked, device=device, context=context, as_json=as_json)
     job = resumed(progress, run_folder, device=device, context=context, out=out)
     with progress.shown():
         job.profile(asked)
     print_report(job.report(), job.folder.path, as_json=as_json)
+
+
+def _alone(
+    progress: Progress, path: Path, asked: "Profiling", *, device: str | None, context: int | None, as_json: bool
+) -> None:
+    from .. import pipeline
+    from ..profiles.device import HOST, load
+    from ..report import terminal, variants
+
+    there = load(device or HOST)
+    with progress.shown():
+        rows = pipeline.profile_alone(path, asked, device=there, context=context or there.context, listen=progress)
+    shown = terminal.variants(variants.rows((), rows, every=True))
+    print_answer([row.to_json() for row in rows], shown, as_json=as_json)
 
 
 def profiling(

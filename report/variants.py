@@ -38,11 +38,16 @@ class VariantRow:
     emulated: bool = False
 
 
-def rows(artifacts: Sequence[Artifact], stored: Sequence[Measurement]) -> tuple[VariantRow, ...]:
-    """A row for every variant that the store has, under each format a plain one first; none where nothing differs."""
+def rows(
+    artifacts: Sequence[Artifact], stored: Sequence[Measurement], *, every: bool = False
+) -> tuple[VariantRow, ...]:
+    """A row for every variant that the store has, under each format a plain one first.
+
+    None of a format where nothing differs, unless `every` one is wanted.
+    """
     files = {artifact.format: artifact for artifact in artifacts}
     found = counted(stored)
-    varied = list(dict.fromkeys(name for name, key in found if key))
+    varied = list(dict.fromkeys(name for name, key in found if key or every))
     made = [_row(name, each, files.get(name)) for (name, _), each in found.items() if name in varied]
     return tuple(sorted(made, key=lambda row: (varied.index(row.format), _order(row.variant))))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import recorded
+import small_checkpoint
 from edgequant.cli import main
 from edgequant.commands import profile as command
+from edgequant.convert import gguf_write
 from edgequant.profiles.profiling import Profiling
 from edgequant.profiles.variant import PLAIN
 
@@ -90,3 +93,28 @@ def test_a_sweep_formats_and_repetitions(asked: list[Profiling]) -> None:
 def test_what_is_no_value(asked: list[Profiling], options: list[str], said: str) -> None:
     done = run(*options)
     assert done.exit_code == 2 and said in done.output and asked == []
+
+
+def test_a_file_of_its_own_is_measured_and_nothing_is_left(tmp_path: Path) -> None:
+    """A tiny GGUF, once plain and once deeper; the second run's JSON has its rows."""
+    folder = small_checkpoint.write(tmp_path / "m")
+    job = {"folder": str(folder), "target": str(tmp_path / "mine.gguf"), "format": "F32", "source": "", "name": "m"}
+    gguf_write.write({**job, "revision": "r"}, lambda text: None)
+    before = sorted(tmp_path.iterdir())
+    command_line = ["-q", "profile", str(tmp_path / "mine.gguf"), "--context", "128", "--repetitions", "1", "--json"]
+    done = CliRunner().invoke(main, [*command_line, "--depth", "0,8", "--no-repack"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)
+    decode = [row for row in rows if row["metric"] == "decode_tokens_per_second"]
+    assert [row["parameters"].get("variant", {}) for row in decode] == [
+        {}, {"repack": False}, {"depth": 8, "repack": False},
+    ]  # fmt: skip
+    assert all(
+        row["status"] == "ok" and row["format"] == "mine" and len(row["artifact_sha256"]) == 64 for row in decode
+    )
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_is_no_artifact(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["profile", str(tmp_path / "none.gguf")])
+    assert done.exit_code == 1 and "none.gguf does not exist" in done.output
