@@ -22,7 +22,7 @@ from .printing import print_answer
 @together(device_option, formats_option, context_option, converter_option)
 @json_option
 def plan(as_json: bool, **options: Any) -> None:
-    """Predict size, memory and fit of each format of MODEL, before anything is converted."""
+    """Predict size, memory, speed and fit of each format of MODEL, before anything is downloaded or converted."""
     from .. import pipeline
     from ..report import plan_listing
 

@@ -12,7 +12,7 @@ already, else from its profile (`kernel_rates`). Rows that were measured there o
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 
 from . import kernel_rates
@@ -224,22 +224,4 @@ def _speed(tokens_per_second: float, basis: str, metric: str) -> Speed:
     down, up = SPREADS[basis][metric]
     return Speed(
         tokens_per_second=tokens_per_second, low=down * tokens_per_second, high=up * tokens_per_second, basis=basis
-    )
-
-
-def corrected(predicted: Speed, metric: str, ratios: Iterable[float]) -> Speed:
-    """The prediction times the median of measured against predicted of other formats; as it is where there are none."""
-    found = list(ratios)
-    if not found:
-        return predicted
-    return _speed(median(found) * predicted.tokens_per_second, "measured rows", metric)
-
-
-def as_measured(predicted: Speed, factor: float) -> Speed:
-    """The prediction times a factor, its interval with it."""
-    return replace(
-        predicted,
-        tokens_per_second=factor * predicted.tokens_per_second,
-        low=factor * predicted.low,
-        high=factor * predicted.high,
     )

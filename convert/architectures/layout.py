@@ -249,3 +249,15 @@ def _by_group(model: Geometry) -> Runs:
     queries = [(start, readers * d) for start in groups]
     keys = [(start + readers * d, d) for start in groups]
     return [*queries, *keys, *((start + d, d) for start, _ in keys)]
+
+
+def shapes(checkpoint: Checkpoint) -> list[tuple[str, Shape]]:
+    """(name, shape) of every tensor that the file has, in no particular order, from config.json alone."""
+    row, model = find(checkpoint), geometry(checkpoint)
+    found: dict[str, Shape] = {}
+    for _, rule, layer in _by_layer(row.tensors, model.n_layers):
+        if _applies(rule, model, layer):
+            lengths = sizes(model, layer)
+            shape = tuple(lengths[word] for word in rule.shape.split())
+            found |= dict.fromkeys(rule.gguf.replace("{l}", str(layer)).split(), shape)
+    return list(found.items())
