@@ -1,6 +1,6 @@
 """Speeds that others published for small machines, and the configurations of the models they were measured with.
 
-Nothing of the package is fitted to these rows; `plan.py` predicts them from a configuration and a device's profile alone.
+Nothing of the package is fitted to these rows; `plan.py` predicts them from configurations and profiles alone.
 Configurations: the models' config.json on the Hub, without keys that decide no size.
 """
 
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 
-def _llama(hidden: int, layers: int, heads: int, kv_heads: int, width: int, vocabulary: int, **more: Any) -> dict[str, Any]:
+def _llama(
+    hidden: int, layers: int, heads: int, kv_heads: int, width: int, vocabulary: int, **more: Any
+) -> dict[str, Any]:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -27,7 +29,9 @@ def _llama(hidden: int, layers: int, heads: int, kv_heads: int, width: int, voca
     }
 
 
-def _gemma4(hidden: int, layers: int, kv_heads: int, width: int, *, shared: int, wide: bool, period: int) -> dict[str, Any]:
+def _gemma4(
+    hidden: int, layers: int, kv_heads: int, width: int, *, shared: int, wide: bool, period: int
+) -> dict[str, Any]:
     kinds = (["sliding_attention"] * (period - 1) + ["full_attention"]) * (layers // period)
     return {
         "architectures": ["Gemma4ForCausalLM"],
@@ -105,10 +109,19 @@ ROWS = (
     Row(device="rpi500plus-16gb", model="Llama-3.2-3B", format="Q4_K_M", decode=5.55, source="ai-benchmarks#24"),
     Row(device="rpi400-4gb", model="Llama-3.2-3B", format="Q4_K_M", decode=1.60, source="ai-benchmarks README"),
     Row(
-        device="rpi5-16gb", model="Gemma-4-E2B", format="Q4_K_M", decode=6.44, prefill=31.98, source="potato-os/core#269"
+        device="rpi5-16gb",
+        model="Gemma-4-E2B",
+        format="Q4_K_M",
+        decode=6.44,
+        prefill=31.98,
+        source="potato-os/core#269",
     ),
-    Row(device="rpi4-8gb", model="Gemma-4-E2B", format="Q4_K_M", decode=1.75, prefill=4.36, source="potato-os/core#269"),
-    Row(device="rpi5-16gb", model="Gemma-4-E4B", format="Q4_0", decode=2.79, prefill=18.86, source="potato-os/core#269"),
+    Row(
+        device="rpi4-8gb", model="Gemma-4-E2B", format="Q4_K_M", decode=1.75, prefill=4.36, source="potato-os/core#269"
+    ),
+    Row(
+        device="rpi5-16gb", model="Gemma-4-E4B", format="Q4_0", decode=2.79, prefill=18.86, source="potato-os/core#269"
+    ),
     Row(device="rpi4-8gb", model="Gemma-4-E4B", format="Q4_0", decode=0.98, prefill=2.18, source="potato-os/core#269"),
     Row(
         device="rpi4-8gb", model="Qwen3.5-0.8B", format="IQ4_NL", decode=5.0, source="potato-os/core#141", note="about"
@@ -133,18 +146,23 @@ ROWS = (
         source="justine.lol, 2024",
     ),
     Row(device="n150-16gb", model="Llama-3.2-3B", format="Q4_K_M", decode=9.06, source="ai-benchmarks README"),
-    Row(device="n150-16gb", model="Llama-3.1-8B", format="Q4_K_M", decode=3.55, source="ai-benchmarks#12", note="R1-8B"),
     Row(
-        device="n100-16gb", model="Llama-3.1-8B", format="Q4_K_M", decode=3.01, prefill=6.53, source="normiebench#38"
+        device="n150-16gb", model="Llama-3.1-8B", format="Q4_K_M", decode=3.55, source="ai-benchmarks#12", note="R1-8B"
     ),
+    Row(device="n100-16gb", model="Llama-3.1-8B", format="Q4_K_M", decode=3.01, prefill=6.53, source="normiebench#38"),
     Row(
-        device="i3-1315u-8gb", model="Llama-3.2-3B", format="Q4_K_M", decode=11.05, prefill=28.67, source="sbc-reviews#107"
+        device="i3-1315u-8gb",
+        model="Llama-3.2-3B",
+        format="Q4_K_M",
+        decode=11.05,
+        prefill=28.67,
+        source="sbc-reviews#107",
     ),
     Row(device="ryzen-ai-340-16gb", model="Llama-3.2-3B", format="Q4_K_M", decode=23.81, source="ai-benchmarks README"),
 )
 #: rows that are not predicted, and why
 LEFT_OUT: Mapping[str, str] = {
-    "Pi 5, Gemma-4-26B-A4B IQ4_NL": "a mixture of experts whose config is not at hand, quantised in a type we do not make",
+    "Pi 5, Gemma-4-26B-A4B IQ4_NL": "a mixture of experts whose configuration is not at hand",
     "Radxa Dragon Q6A": "no profile of that board, and its eight threads run on three kinds of cores",
     "Orin Nano, Orin Nano Super": "measured on the GPU",
     "phones, LiteRT-LM and ExecuTorch": "other engines",
