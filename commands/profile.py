@@ -27,7 +27,7 @@ CACHE_TYPES = ("f16", "q8_0", "q4_0")
 AUTO, SWEEP = "auto", "sweep"
 variant_options = together(
     click.option("--formats", metavar="LIST", help="Only these formats, separated by commas [all]."),
-    click.option("--repetitions", type=click.IntRange(min=1), help="How often, over up to three rounds [6]."),
+    click.option("--repetitions", type=click.IntRange(min=1), help="How often, over two rounds [6]."),
     click.option("--depth", metavar="LIST", type=Counts(least=0), help="Tokens in the cache before the prompt [0]."),
     click.option("--sequences", metavar="LIST", type=Counts(), help="Users side by side, such as 1,2,4,8 [1]."),
     click.option("--batch", metavar="LIST", type=Counts(), help="Tokens of a prompt at once [the engine's choice]."),

@@ -35,8 +35,8 @@ class SpeedSettings:
 
     @property
     def n_rounds(self) -> int:
-        """A fresh process each: where its memory lies moves its speed, and what else happens meanwhile changes."""
-        return min(3, self.repetitions)
+        """There and back: what grows with time, as heat does, then meets all formats alike. A fresh process each."""
+        return min(2, self.repetitions)
 
     def of_round(self, number: int) -> int:
         """How many of the repetitions fall to a round, counted from 0."""

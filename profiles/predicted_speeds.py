@@ -15,5 +15,6 @@ def speeds(plan: Plan) -> dict[str, dict[str, list[float]]]:
 
 
 def _span(planned: PlannedFormat, metric: str) -> list[float]:
-    low, estimate, high = (getattr(planned, f"{metric}{end}") for end in ("_low", "", "_high"))
-    return [] if None in (low, estimate, high) else [low, estimate, high]
+    values = (getattr(planned, name) for name in (f"{metric}_low", metric, f"{metric}_high"))
+    known = [value for value in values if value is not None]
+    return known if len(known) == 3 else []

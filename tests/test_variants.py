@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgequant.profiles import threads, variant
+from edgequant.profiles.plan import Plan, PlannedFormat
+from edgequant.profiles.predicted_speeds import speeds
 from edgequant.profiles.store import Store
 from edgequant.profiles.variant import PLAIN, Variant
 from recorded import measurement
@@ -82,3 +84,15 @@ def test_counts_that_failed_do_not_decide() -> None:
 )
 def test_counts_worth_trying(most: int, tried: tuple[int, ...]) -> None:
     assert threads.candidates(most) == tried
+
+
+def test_predictions_are_kept_with_their_ends_where_they_are_known() -> None:
+    planned = PlannedFormat(
+        format="Q8_0", container="gguf", size_bytes=1, tensor_bytes=1, bits_per_weight=8.5, n_fallbacks=0,
+        peak_memory_bytes=None, memory={}, fits=None, why="",
+        decode_tokens_per_second=5.0, decode_tokens_per_second_low=4.0, decode_tokens_per_second_high=6.0,
+    )  # fmt: skip
+    plan = Plan(
+        checkpoint="m", device="rpi4-2gb", context=128, formats=(planned,), disk_bytes=0, conversion_memory_bytes=None
+    )
+    assert speeds(plan) == {"Q8_0": {"decode_tokens_per_second": [4.0, 5.0, 6.0]}}
