@@ -217,7 +217,11 @@ _PARTS = {
 
 
 def _write_weights(file: Path, shape: Shape) -> None:
-    """model.safetensors in float16; every layer's tensors begin at the same places of the file."""
+    """model.safetensors in float16; every layer's tensors begin at almost the same places of the file.
+
+    Each a weight further on than the last layer's: of matrices that are all alike onnxruntime keeps one copy, which a
+    cache then holds (seen: 59 instead of 21 billion weights a second).
+    """
     import numpy as np
 
     header: dict[str, Any] = {}
@@ -227,11 +231,18 @@ def _write_weights(file: Path, shape: Shape) -> None:
     parts += [(_PARTS[name], rows("F16", *lengths).tobytes(), lengths) for name, lengths in shape.matrices.items()]
     at = 0
     for name, data, lengths in parts:
-        place = {"dtype": "F16", "shape": list(lengths), "data_offsets": [at, at + len(data)]}
-        header |= {each: place for each in _names(name, shape.layers)}
-        at += len(data)
+        for number, each in enumerate(_names(name, shape.layers)):
+            start = at + 2 * number
+            header[each] = {"dtype": "F16", "shape": list(lengths), "data_offsets": [start, start + len(data)]}
+        at += len(data) + _further(data, shape)
     text = json.dumps(header).encode()
-    file.write_bytes(b"".join([struct.pack("<Q", len(text)), text, *(data for _, data, _ in parts)]))
+    whole = (data + data[: _further(data, shape)] for _, data, _ in parts)
+    file.write_bytes(b"".join([struct.pack("<Q", len(text)), text, *whole]))
+
+
+def _further(data: bytes, shape: Shape) -> int:
+    """Bytes that the last layer's tensor of a kind begins behind the first one's; the norms of a model are one kind."""
+    return min(len(data), 2 * 2 * (shape.layers + 1))
 
 
 def _names(part: str, n_layers: int) -> Iterator[str]:
