@@ -8,8 +8,9 @@ systematically with probability proportional to size, Madow, Ann. Math. Stat. 20
 
 Since both distributions sum to one, KL(p || q) = sum p (q/p - 1 - log(q/p)), in which no term is negative and those of
 tokens that p and q agree on vanish to second order. So drawing tokens and rounding to float16 cost a share of the
-divergence itself, near formats and far ones alike: on two windows of SmolLM2-135M (49,152 tokens, 958 positions) the
-standard error is 0.14 % of Q8_0's divergence, 0.16 % of Q4_K_M's and 0.35 % of Q2_K's, and a third of that on all 16.
+divergence itself, near formats and far ones alike: over the built-in text on SmolLM2-135M (49,152 tokens, 7,664
+positions) the standard error is 0.07 % of Q8_0's and of Q4_K_M's divergence and 0.4 % of Q2_K's, and what came out was
+off by 0.003 %, 0.06 % and 0.4 %.
 """
 
 import zipfile
