@@ -24,18 +24,18 @@ _ALIKE = {"IQ4_NL": "Q4_0"}
 
 def table() -> str:
     """Every row, and the errors against their targets."""
-    lines = [f"{'device':18}{'model':15}{'format':8}{'decode':>8}{'predicted':>22}{'prefill':>9}{'predicted':>22}"]
+    lines = [f"{'device':18}{'model':15}{'format':8}{'decode':>8}{'predicted':>24}{'prefill':>9}{'predicted':>24}"]
     errors: dict[str, list[float]] = {"decode": [], "prefill": []}
     inside = total = 0
     for row in ROWS:
         decode, prefill = predicted(row)
         errors["decode"].append(_error(decode, row.decode))
-        cells = [f"{row.decode:8.2f}{_shown(decode, row.decode):>22}"]
+        cells = [f"{row.decode:8.2f}{_shown(decode, row.decode):>24}"]
         pairs = [(decode, row.decode)]
         if row.prefill is not None:
             ours = row.engine == "llama.cpp"  # kernels of another engine, and of 2024, are others
             errors["prefill"] += [_error(prefill, row.prefill)] if ours else []
-            cells.append(f"{row.prefill:9.2f}{_shown(prefill, row.prefill):>22}")
+            cells.append(f"{row.prefill:9.2f}{_shown(prefill, row.prefill):>24}")
             pairs += [(prefill, row.prefill)] if ours else []
         inside += sum(speed is not None and speed.low <= value <= speed.high for speed, value in pairs)
         total += len(pairs)

@@ -1,6 +1,6 @@
 """What `edgequant plan` predicts beside what is measured here, and beside speeds that others published.
 
-    .venv/bin/python benchmarks/plan.py [--published] [--folder FOLDER] [--models smollm2,llama]
+    .venv/bin/python benchmarks/plan.py [--published] [--folder FOLDER] [--models smollm2,llama8]
 
 Probes this machine (a minute), makes every default format of two models, measures each, and prints both sides. Timings
 mean something on an idle machine alone; `--published` needs no machine at all. Nothing is asserted.
@@ -33,7 +33,6 @@ from edgequant.runtimes.session import Settings
 
 _LAYERS = 8  # of the larger model: 749 million weights
 _REPETITIONS = 6
-_PATIENCE = 120.0
 _LAST = 8  # tokens of a full context that are decoded
 
 
@@ -47,6 +46,12 @@ class Measured:
     prefill: float
     load: float
     seconds: float
+
+
+class _Patience:
+    """How long an idle machine is waited for."""
+
+    seconds = 120.0
 
 
 def main() -> None:
@@ -69,9 +74,11 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--published", action="store_true", help="only what others published")
     parser.add_argument("--folder", type=Path, help="keep checkpoints, artifacts, probe and measurements here")
-    parser.add_argument("--models", default="smollm2,llama")
+    parser.add_argument("--models", default="smollm2,llama8")
+    parser.add_argument("--hurry", action="store_true", help="do not wait until the machine is idle")
     parser.add_argument("--contexts", default="512,1024,2048", help="at which memory is measured, with the cache full")
     arguments = parser.parse_args()
+    _Patience.seconds = 0.0 if arguments.hurry else _Patience.seconds
     if arguments.folder:
         arguments.folder.mkdir(parents=True, exist_ok=True)
     return arguments
@@ -90,7 +97,7 @@ def _probed(folder: Path) -> Device:
 
 
 def _wait(what: str) -> None:
-    if not quiet.wait(seconds=3, patience=_PATIENCE):
+    if not quiet.wait(seconds=3, patience=_Patience.seconds):
         print(f"the machine was busy when {what} began")
 
 

@@ -17,20 +17,18 @@ _EXPORT_COPIES = 3.8  # peak against the graph: SmolLM2 2.9 GB (seen)
 _EXPORT_COPIES_EXTERNAL = 2.1  # the same for weights in a file of their own: a 1.5B model 15.4 GB (seen)
 _SMOOTHING_COPIES = 3  # in float32, side by side: the rescaled checkpoint, the reference, and room for a trial
 _ONNX_QUANTISE_COPIES = 3.3  # peak against the float32 graph: SmolLM2 2.1 GB (seen)
-#: millions of weights a second and thread, on a core of 3.6 GHz (seen on Zen 4; benchmarks/plan.py): llama.cpp searches
-#: scales of k-quants, and GPTQ solves for each matrix
+#: millions of weights a second and thread, on a core of 3.6 GHz, by tensor type or ONNX format (seen on Zen 4):
+#: llama.cpp searches the scales of k-quants, and GPTQ solves for each matrix
 _SPEEDS: Mapping[str, float] = {
     **dict.fromkeys(("F32", "F16", "BF16"), 300.0),
     **dict.fromkeys(("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"), 80.0),
-    **dict.fromkeys(("Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S"), 13.0),
-    **dict.fromkeys(("Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K"), 12.0),
+    **dict.fromkeys(("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K"), 13.0),
     "onnx-fp32": 200.0,
     "onnx-int4": 5.0,
     "onnx-int4-gptq": 1.5,
     **dict.fromkeys(("onnx-int8", "onnx-int4-rtn", "onnx-w8a8", "onnx-int8-dynamic"), 50.0),
     "onnx-int8-static": 10.0,
 }
-_SERIAL = ("F32", "F16", "BF16")  # what one thread writes, as it does every ONNX format
 _STARTING_SECONDS = 1.5  # of a child with its libraries (seen)
 _EXPORT_SECONDS_PER_BILLION = 90.0  # Optimum's, after half a minute of imports: 144 s for 1.5 billion weights (seen)
 _EXPORT_SECONDS = 40.0
@@ -79,9 +77,11 @@ def seconds(model: Model, fmt: Format, *, threads: int) -> float:
     """About how long it takes, on cores of 3.6 GHz; a machine that clocks lower or is busy takes longer."""
     if fmt.container == "onnx" and not model.fused:
         return _EXPORT_SECONDS + _EXPORT_SECONDS_PER_BILLION * model.n_weights / 1e9
-    plain = fmt.smoothed or fmt.name
-    at_once = 1 if fmt.container == "onnx" or plain in _SERIAL else threads
-    return _STARTING_SECONDS + model.n_weights / (1e6 * at_once * _SPEEDS[plain])
+    if fmt.container == "onnx":
+        return _STARTING_SECONDS + model.n_weights / (1e6 * _SPEEDS[fmt.smoothed or fmt.name])
+    types = ladder.tensor_types(fmt, model.tensors, decoder=model.decoder)
+    work = sum(prod(shape) / (1e6 * _SPEEDS[types[name]]) for name, shape in model.tensors)
+    return _STARTING_SECONDS + work / (1 if fmt.made_from == "checkpoint" else threads)
 
 
 def _whole_matrices(model: Model, fmt: Format) -> int:

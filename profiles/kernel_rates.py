@@ -19,19 +19,48 @@ class Rate:
     prefill: float
 
 
-#: Zen 4 with AVX-512 VNNI, and with kernels compiled for AVX2 alone: measured on an EPYC at 3.64 GHz, two threads, with
-#: llama-cpp-python 0.3.36 and onnxruntime 1.31.1 on random models of one type (profiles/kernel_speeds.py)
+#: Zen 4 with AVX-512 VNNI: measured on an EPYC at 3.64 GHz, two threads, with llama-cpp-python 0.3.36 and onnxruntime
+#: 1.31.1 in random models of one type (profiles/kernel_speeds.py). F16, F32 and onnx-fp32 read memory at its own speed
+#: there, so that their decode is a lower bound
 _ZEN4_AVX512 = {
-    "Q4_K": Rate(decode=6.4, prefill=17.0),
-    "Q8_0": Rate(decode=4.2, prefill=15.0),
-    "Q4_0": Rate(decode=6.6, prefill=20.0),
-    "Q6_K": Rate(decode=4.4, prefill=14.0),
-    "F16": Rate(decode=2.3, prefill=12.0),
-    "Q5_K": Rate(decode=4.4, prefill=17.0),
-    "Q3_K": Rate(decode=4.8, prefill=15.0),
-    "Q2_K": Rate(decode=6.9, prefill=15.0),
+    "Q4_K": Rate(decode=6.8, prefill=17.0),
+    "Q8_0": Rate(decode=3.9, prefill=13.1),
+    "Q4_0": Rate(decode=6.8, prefill=16.6),
+    "Q6_K": Rate(decode=4.7, prefill=20.1),
+    "Q5_K": Rate(decode=4.5, prefill=26.6),
+    "Q3_K": Rate(decode=5.0, prefill=21.8),
+    "Q2_K": Rate(decode=8.3, prefill=10.7),
+    "Q5_0": Rate(decode=4.3, prefill=11.1),
+    "Q5_1": Rate(decode=4.2, prefill=5.2),
+    "Q4_1": Rate(decode=4.4, prefill=5.6),
+    "IQ4_NL": Rate(decode=6.8, prefill=16.7),
+    "F16": Rate(decode=2.5, prefill=11.2),
+    "F32": Rate(decode=1.3, prefill=11.2),
+    "onnx-fp32": Rate(decode=1.3, prefill=12.6),
+    "onnx-int8": Rate(decode=3.4, prefill=18.4),
+    "onnx-int4": Rate(decode=5.0, prefill=15.0),  # guess
+    "onnx-w8a8": Rate(decode=3.5, prefill=38.8),
 }
-_ZEN4_AVX2 = dict(_ZEN4_AVX512)
+#: the same core with llama.cpp's kernels compiled for AVX2 alone; those of onnxruntime: guesses
+_ZEN4_AVX2 = {
+    "Q4_K": Rate(decode=5.7, prefill=13.5),
+    "Q8_0": Rate(decode=3.6, prefill=10.4),
+    "Q4_0": Rate(decode=6.7, prefill=11.4),
+    "Q6_K": Rate(decode=4.6, prefill=12.2),
+    "Q5_K": Rate(decode=4.6, prefill=13.8),
+    "Q3_K": Rate(decode=4.8, prefill=12.7),
+    "Q2_K": Rate(decode=6.5, prefill=13.0),
+    "Q5_0": Rate(decode=3.8, prefill=7.2),
+    "Q5_1": Rate(decode=3.9, prefill=4.8),
+    "Q4_1": Rate(decode=4.7, prefill=6.2),
+    "IQ4_NL": Rate(decode=7.0, prefill=11.5),
+    "F16": Rate(decode=2.4, prefill=11.8),
+    "F32": Rate(decode=1.3, prefill=11.2),
+    "onnx-fp32": Rate(decode=1.3, prefill=11.0),
+    "onnx-int8": Rate(decode=3.0, prefill=11.0),
+    "onnx-int4": Rate(decode=4.5, prefill=9.0),
+    "onnx-w8a8": Rate(decode=2.5, prefill=14.0),
+}
 
 #: Cortex-A76 with dot products (2.4 GHz, four threads on a Raspberry Pi 5). Repacked: Q5_K and Q6_K from LFM2-700M and
 #: -350M (641 M and 287 M weights a token of a prompt) in llama.cpp pull requests 19356 and 19360; Q4_K as Q6_K, as on
@@ -112,8 +141,10 @@ _CORES: Mapping[str, Mapping[str, float]] = {
     "neon": {**dict.fromkeys(("Cortex-A53", "Cortex-A35"), 0.5)},
 }
 #: what is left of the clock that a core is sold with once all of them multiply: boards hold theirs, x86 chips are sold
-#: by what one core may do for a moment (an N100: 3.4 GHz, 2.9 with all four, Intel's specification)
+#: by what one core may do for a moment (an N100: 3.4 GHz, 2.9 with all four, Intel's specification; 2.2 under the power
+#: cap of the small boxes that it comes in, ThomasKaiser/sbc-bench issue 63)
 _HELD = {"x86": 0.85, "arm": 1.0, "neon": 1.0}
+_CAPPED = {"Gracemont": 0.65}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +170,11 @@ def cycles_per_second(device: Device, threads: int) -> float | None:
     taken = _taken(device.cores, threads)
     if not found or not taken or any(cores.clock_hz is None for cores in taken):
         return None
-    units = _CORES[found.name]
-    whole = sum(cores.count * (cores.clock_hz or 0.0) * units.get(cores.kind, 1.0) for cores in taken)
-    return whole * _HELD[found.name] * found.factor
+    units, held = _CORES[found.name], _HELD[found.name]
+    per_kind = (
+        each.count * (each.clock_hz or 0.0) * _CAPPED.get(each.kind, held) * units.get(each.kind, 1.0) for each in taken
+    )
+    return sum(per_kind) * found.factor
 
 
 def _taken(cores: tuple[Cores, ...], threads: int) -> list[Cores]:

@@ -2,8 +2,9 @@
 
 The model, in seconds:
 
-    token  = token_seconds + layers x layer_seconds + sum over types of max(bytes / bandwidth, weights / decode rate)
-             + key and value bytes / bandwidth
+    token  = token_seconds + layers x (layer_seconds + attention_seconds) + products x product_seconds
+             + sum over types of max(bytes / bandwidth, weights / decode rate)
+             + max(key and value bytes / bandwidth, attention's products / its rate)
     prompt = the same fixed costs for each batch + tokens x sum over types of weights / prefill rate
              + the head once + attention's products / the rate of float16's
 
@@ -35,6 +36,15 @@ _OF_DATA_SHEET = (
 _LAYER_CYCLES, _LAYER_MORE_THREADS = 60_000.0, 0.1
 _TOKEN_CYCLES = 70_000.0  # measured there: 17 to 22 microseconds
 _USUAL_CLOCK_HZ = 2e9
+#: what a product costs besides its weights: SmolLM2's 211 small ones took 0.7 ms more than as many weights in large
+#: ones, on two threads and on one (measured on Zen 4 at 3.64 GHz)
+_PRODUCT_CYCLES = 12_000.0
+#: of attention in decode: what a layer costs where the keys are shared out among threads, and multiply-accumulates a
+#: cycle and core, exponentials and float16 conversions included (measured there: SmolLM2, 8 to 1,032 tokens back)
+_ATTENTION_CYCLES, _ATTENTION_MACS = 130_000.0, 2.8
+_REAL = (
+    0.88  # of a probe's rates, whose files lie in memory as they were written (seen: 7.4 ms of a copy, 8.5 of a file)
+)
 _ATTENTION_RATE = 0.5  # of a prompt's products with float16 weights: attention multiplies in smaller pieces (guess)
 #: basis -> metric -> factors down and up to the ends of the interval. Data sheet: what the published rows stray, with
 #: room; probe and rows: what formats strayed from each other on the machine it was measured on (benchmarks/plan.py)
@@ -68,6 +78,9 @@ class Machine:
     holds_memory: frozenset[str]
     layer_seconds: float
     token_seconds: float
+    product_seconds: float
+    attention_seconds: float
+    attention_rate: float
     basis: str
 
 
@@ -87,6 +100,9 @@ def machine(device: Device, container: str, types: Iterable[str]) -> Machine | N
         holds_memory=frozenset(probed),
         layer_seconds=_layer_seconds(device, probed.values()),
         token_seconds=_token_seconds(device, probed.values()),
+        product_seconds=_PRODUCT_CYCLES / _clock(device),
+        attention_seconds=_ATTENTION_CYCLES / _clock(device),
+        attention_rate=_ATTENTION_MACS * device.decode_threads * _clock(device),
         basis="probe" if probed else "data sheet",
     )
 
@@ -109,7 +125,7 @@ def _rates(
 ) -> dict[str, float]:
     """Measured rates, and for other types the profile's, scaled by how the measured ones stand to it."""
     measured = {
-        kind: rows[1].weights_per_second_prefill if prefill else rows[0].weights_per_second_decode
+        kind: rows[1].weights_per_second_prefill if prefill else _REAL * rows[0].weights_per_second_decode
         for kind, rows in probed.items()
     }
     expected = {kind: kernel_rates.rate(device, kind, prefill=prefill) for kind in {*types, *measured}}
@@ -169,7 +185,9 @@ def decode_seconds(work: Work, machine: Machine, *, depth: int) -> float | None:
     known = [seconds for seconds in parts if seconds is not None]
     if len(known) < len(parts):
         return None
-    return _fixed(work, machine) + sum(known) + work.kv_bytes(depth) / machine.bandwidth
+    attention = max(work.kv_bytes(depth) / machine.bandwidth, work.scored(depth) / machine.attention_rate)
+    small = work.n_products * machine.product_seconds + work.n_attending * machine.attention_seconds
+    return _fixed(work, machine) + small + sum(known) + attention
 
 
 def _all(work: Work) -> list[tuple[str, Products]]:

@@ -38,6 +38,12 @@ class Work:
     head_for_all: bool
     sizes: Geometry
     kv_bytes_per_value: int
+    n_products: int = 0  # matrices that a token is multiplied with
+
+    @property
+    def n_attending(self) -> int:
+        """Layers with attention."""
+        return sum(self.sizes.attends) if self.sizes.attends else self.sizes.n_layers
 
     @property
     def weights(self) -> float:
@@ -80,6 +86,7 @@ def work(model: Model, fmt: Format) -> Work:
         head_for_all=fmt.container == "onnx" and not model.fused,
         sizes=model.sizes,
         kv_bytes_per_value=2 if fmt.container == "gguf" else 4,
+        n_products=sum(1 for _ in _matrices(model, fmt)),
     )
 
 

@@ -23,6 +23,7 @@ WORK = Work(
     head_for_all=False,
     sizes=SIZES,
     kv_bytes_per_value=2,
+    n_products=15,
 )
 MACHINE = Machine(
     bandwidth=10e9,
@@ -31,6 +32,9 @@ MACHINE = Machine(
     holds_memory=frozenset(),
     layer_seconds=0.01,
     token_seconds=0.1,
+    product_seconds=0.001,
+    attention_seconds=0.002,
+    attention_rate=1e6,
     basis="data sheet",
 )
 
@@ -42,10 +46,13 @@ def board(**changes: Any) -> Device:
 def test_a_token_takes_what_is_slower_of_reading_and_multiplying() -> None:
     """Q4_K multiplies for 0.8 s and reads for 0.45; Q6_K and the head read for 0.082 and 0.2125 s; 0.12 s are fixed.
 
-    Of 100 tokens two layers read 2 x 4 x 64 values of two bytes each.
+    Fifteen products and two layers of attention cost a millisecond each, and two. Of 100 tokens two layers multiply
+    2 x 8 x 64 values, for 0.2 s; without that they would read 2 x 4 x 64 of two bytes each.
     """
+    expected = 0.8 + 0.082 + 0.2125 + 0.12 + 0.015 + 0.004 + 0.2048
+    reading = replace(MACHINE, attention_rate=1e12)
     cache = 100 * 2 * 2 * 4 * 64 * 2 / 10e9
-    expected = 0.8 + 0.082 + 0.2125 + 0.12 + cache
+    assert prediction.decode_seconds(WORK, reading, depth=100) == pytest.approx(expected - 0.2048 + cache)
     assert prediction.decode_seconds(WORK, MACHINE, depth=100) == pytest.approx(expected)
     probed = replace(MACHINE, holds_memory=frozenset({"Q6_K"}))  # a rate that holds the memory's share already
     assert prediction.decode_seconds(WORK, probed, depth=100) == pytest.approx(expected - 0.082 + 0.01)
@@ -116,7 +123,7 @@ def test_cycles_are_those_of_the_cores_that_threads_run_on() -> None:
         cores=(Cores(kind="Raptor Cove", count=2, clock_hz=4e9), Cores(kind="Gracemont", count=4, clock_hz=3e9)),
     )
     assert kernel_rates.cycles_per_second(hybrid, 2) == pytest.approx(0.85 * 8e9)
-    assert kernel_rates.cycles_per_second(hybrid, 4) == pytest.approx(0.85 * (8e9 + 0.5 * 6e9))
+    assert kernel_rates.cycles_per_second(hybrid, 4) == pytest.approx(0.85 * 8e9 + 0.65 * 0.5 * 6e9)
     assert kernel_rates.cycles_per_second(board(), 4) == pytest.approx(4 * 2.4e9)
     assert kernel_rates.cycles_per_second(board(cores=(Cores(kind="x", count=4),)), 4) is None
     assert kernel_rates.cycles_per_second(board(isa=()), 4) is None
@@ -150,7 +157,7 @@ def test_a_probe_goes_before_the_profile_and_scales_what_it_left_out() -> None:
     plain = prediction.machine(board(), "gguf", ["Q4_K", "Q6_K"])
     assert found is not None and plain is not None
     assert (found.basis, plain.basis) == ("probe", "data sheet")
-    assert (found.decode["Q4_K"], found.prefill["Q4_K"]) == (16e9, 60e9)  # of the threads that the device takes
+    assert (found.decode["Q4_K"], found.prefill["Q4_K"]) == (pytest.approx(0.88 * 16e9), 60e9)  # of as many threads
     assert found.holds_memory == {"Q4_K", "Q8_0"}
     ratios = sorted([60e9 / plain.prefill["Q4_K"], 70e9 / rate_of("Q8_0")])
     assert found.prefill["Q6_K"] == pytest.approx(plain.prefill["Q6_K"] * sum(ratios) / 2)
