@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from edgequant import Error, child
-from edgequant.accuracy import compact, items
+from edgequant.accuracy import compact, items, suites
 from edgequant.convert import conversion, quantised_source
 from edgequant.convert.architectures import layout
 from edgequant.convert.architectures.keys import check_config, check_quantisation
@@ -30,7 +30,7 @@ from edgequant.profiles.measurement import QUALITY_METRICS, Measurement
 from edgequant.profiles.measuring import Measuring
 from edgequant.profiles.predicted_speeds import speeds
 from edgequant.profiles.profiling import Profiler, Profiling
-from edgequant.profiles.request import Request, described, request_of
+from edgequant.profiles.request import QUICK, Request, described, request_of
 from edgequant.profiles.run_folder import RunFolder
 from edgequant.profiles.store import Store, read
 from edgequant.report.rebuild import rebuild
@@ -439,6 +439,7 @@ class Run:
             "folder": str(self.checkpoint.path),
             "text": str(items.TEXT_FILE),
             "tasks": [str(task) for task in self.tasks],
+            "limit": suites.QUICK_ITEMS_A_KIND if self.request.suite == QUICK and not self.request.tasks else None,
             "context": self.context,
             "target": str(self.folder.prepared),
         }

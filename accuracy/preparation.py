@@ -9,7 +9,7 @@ from .. import Error
 from ..convert.atomic import write_text
 from ..convert.vocabulary.tokenizer import Tokenizer
 from ..runtimes.session import n_shared
-from . import items
+from . import suites
 from .items import Item
 
 WINDOW_TOKENS = 512  # what llama-perplexity takes by default
@@ -20,6 +20,8 @@ UNSCORED_TOKENS = 32  # at the start of a window there is little to predict from
 def prepare(job: Mapping[str, Any]) -> dict[str, Any]:
     """Tokenise the text `job["text"]` and the task files `job["tasks"]` with the tokenizer in `job["folder"]`.
 
+    Of each file `job["limit"]` items are asked, chosen as `suites` does; all of them where it is missing or None.
+
     Writes `job["target"]`, which the measuring processes read. Returns n_tokens, n_items, n_left_out (items that
     are too long) and chance, the share of the multiple-choice items that guessing answers.
     Runs the checkpoint's chat template: behind the fence, with a deadline.
@@ -27,7 +29,8 @@ def prepare(job: Mapping[str, Any]) -> dict[str, Any]:
     tokenizer = Tokenizer(Path(job["folder"]))
     tokens = tokenizer.encode(Path(job["text"]).read_text(encoding="utf-8"))
     size = min(WINDOW_TOKENS, job["context"])
-    rows = [encode_item(item, tokenizer) for item in items.read([Path(task) for task in job["tasks"]])]
+    sources = [suites.Source(name=task, file=Path(task), limit=job.get("limit")) for task in job["tasks"]]
+    rows = [encode_item(item, tokenizer) for item in suites.read(sources) if isinstance(item, Item)]
     fitting = [row for row in rows if _length(row) <= job["context"]]
     if not fitting:
         raise Error(f"no item fits the model's context of {job['context']} tokens")

@@ -26,6 +26,7 @@ def requested(
     context: int | None = None,
     out: Path | None = None,
     tasks: tuple[str, ...] = (),
+    suite: str | None = None,
     no_verify: bool = False,
     keep_intermediate: bool = False,
     split_max_bytes: int = 0,
@@ -40,7 +41,7 @@ def requested(
     from ..profiles.device import HOST, load
     from ..profiles.host import machine
     from ..profiles.kernels import suited
-    from ..profiles.request import Request
+    from ..profiles.request import QUICK, Request
 
     profile = load(device or HOST)
     named = tuple(formats.split(",")) if formats else DEFAULT_FORMATS
@@ -51,6 +52,7 @@ def requested(
         context=context or profile.context,
         formats=with_smoothed(named) if smooth else named,
         tasks=tasks,
+        suite=_suite(tasks, suite) or QUICK,
         verify=not no_verify,
         keep_intermediate=keep_intermediate,
         split_max_bytes=split_max_bytes,
@@ -68,13 +70,16 @@ def resumed(
     device: str | None = None,
     context: int | None = None,
     tasks: tuple[str, ...] = (),
+    suite: str | None = None,
     out: Path | None = None,
 ) -> "Run | OnDevice":
     """The run in a folder, with what was asked then unless an option says otherwise; a bundle is unpacked to `out`."""
     from ..export import unpack
 
     if unpack.is_bundle(run_folder):
-        return _on_device(progress, unpack.unpacked(run_folder, out=out), device, context, tasks)
+        return _on_device(
+            progress, unpack.unpacked(run_folder, out=out), device, context, (*tasks, *([suite] if suite else []))
+        )
     from .. import pipeline
     from ..profiles.device import load
     from ..profiles.request import request_of
@@ -85,7 +90,17 @@ def resumed(
     changes: dict[str, Any] = {"device": load(device)} if device else {}
     changes |= {"context": context} if context else {}
     changes |= {"tasks": tasks} if tasks else {}
+    changes |= {"tasks": (), "suite": suite} if _suite(tasks, suite) else {}
     return pipeline.Run(request=replace(request, **changes), listen=progress)
+
+
+def _suite(tasks: tuple[str, ...], suite: str | None) -> str | None:
+    """The suite that was named; `Error` where tasks were named beside it."""
+    from .. import Error
+
+    if tasks and suite:
+        raise Error("--suite and --task both say what is asked", hint="leave one of them out")
+    return suite
 
 
 def _on_device(
@@ -95,7 +110,10 @@ def _on_device(
     from ..export.on_device import OnDevice
 
     if tasks:
-        raise Error("a bundle has its own tasks, for which the reference's answers came along", hint="leave --task out")
+        raise Error(
+            "a bundle has its own tasks, for which the reference's answers came along",
+            hint="leave --task and --suite out",
+        )
     return OnDevice(path=folder, device_name=device or "", context=context or 0, listen=progress)
 
 

@@ -98,8 +98,13 @@ out_option = click.option("--out", type=click.Path(path_type=Path), help="Folder
 unpack_option = click.option(
     "--out", type=click.Path(path_type=Path), help="Of a bundle: the folder to unpack it into [beside it]."
 )
-tasks_option = click.option(
-    "--task", "tasks", multiple=True, help="A built-in task or a .jsonl file; may be repeated [all built-in ones]."
+tasks_option = together(
+    click.option("--task", "tasks", multiple=True, help="A built-in task or a .jsonl file; may be repeated [a suite]."),
+    click.option(
+        "--suite",
+        type=click.Choice(["quick", "compact"]),
+        help="Of the built-in tasks 20 items of each kind, or all [quick].",
+    ),
 )
 no_verify_option = click.option(
     "--no-verify", is_flag=True, help="Do not check artifacts against the checkpoint; the report says so."

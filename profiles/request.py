@@ -14,6 +14,8 @@ from ..runtimes.session import runtime_version
 from .device import Device, from_json
 from .run_folder import RunFolder
 
+QUICK = "quick"  # a part of the built-in tasks
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -24,7 +26,8 @@ class Request:
     device: Device
     context: int
     formats: tuple[str, ...] = DEFAULT_FORMATS
-    tasks: tuple[str, ...] = ()  # names or paths; none means all built-in ones
+    tasks: tuple[str, ...] = ()  # names or paths; none means the suite
+    suite: str = QUICK
     verify: bool = True
     keep_intermediate: bool = False
     split_max_bytes: int = 0  # of a GGUF file; 0 leaves it whole
@@ -44,6 +47,7 @@ def request_of(folder: RunFolder) -> Request:
         context=values["context"],
         formats=tuple(values["formats"]),
         tasks=tuple(values["tasks"]),
+        suite=values.get("suite", "compact"),
         verify=values["verified"],
         keep_intermediate=values.get("keep_intermediate", False),
         split_max_bytes=values.get("split_max_bytes", 0),
@@ -62,6 +66,7 @@ def described(request: Request, checkpoint: Checkpoint, *, context: int, ever_as
         "formats": list(request.formats),
         "asked": sorted(ever_asked),
         "tasks": list(request.tasks),
+        "suite": request.suite,
         "device": asdict(request.device),
         "context": context,
         "verified": request.verify,
