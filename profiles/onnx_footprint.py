@@ -45,7 +45,16 @@ def resident_bytes(model: Model, fmt: Format) -> int:
         return int(_EXPORTED_COPIES[_bits(fmt)] * file_bytes(model, fmt))
     # a tied embedding is looked up in the file, and multiplied with in a packed copy
     again = _matrix_bytes(model, dict(model.tensors)[_EMBEDDING], fmt, shared=True) if model.tied else 0
-    return file_bytes(model, fmt) + again + _LOADED_BYTES
+    return file_bytes(model, fmt) + again + _block_sums(model, fmt) + _LOADED_BYTES
+
+
+def _block_sums(model: Model, fmt: Format) -> int:
+    """What the copy for products has besides: a float32 sum a block (onnxruntime's mlas/lib/qnbitgemm.h)."""
+    if fmt.nominal_bits == 32:
+        return 0
+    products = [(n, s) for n, s in model.tensors if len(s) > 1 and (model.tied or n != _EMBEDDING)]
+    blocked = [s for n, s in products if fmt.name in _BLOCK_BITS or n in (_EMBEDDING, _HEAD)]
+    return sum(4 * prod(shape[:-1]) * -(-shape[-1] // model.block_size) for shape in blocked)
 
 
 def loading_bytes(model: Model, fmt: Format) -> int:
