@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from statistics import median
+from typing import Any
 
 from .measurement import Measurement
 from .plan import Plan, PlannedFormat
@@ -45,7 +46,7 @@ def _ratios(plan: Plan, rows: Iterable[Measurement]) -> _Ratios:
 
 
 def _corrected(planned: PlannedFormat, ratios: _Ratios) -> PlannedFormat:
-    changes: dict[str, float | str] = {}
+    changes: dict[str, Any] = {}
     for metric in _METRICS:
         found = ratios.get((planned.container, metric))
         name = f"{metric}_tokens_per_second"
@@ -54,4 +55,4 @@ def _corrected(planned: PlannedFormat, ratios: _Ratios) -> PlannedFormat:
             speed = predicted * found.get(planned.format, median(found.values()))
             down, up = SPREADS[BASIS][metric]
             changes |= {name: speed, f"{name}_low": down * speed, f"{name}_high": up * speed, "speed_basis": BASIS}
-    return replace(planned, **changes) if changes else planned  # type: ignore[arg-type]
+    return replace(planned, **changes)

@@ -207,7 +207,7 @@ def _with_speeds(planned: PlannedFormat, model: Model, fmt: Format, device: Devi
     return replace(planned, **_fields("decode", decode), **_fields("prefill", prefill), speed_basis=basis)
 
 
-def _fields(metric: str, speed: prediction.Speed | None) -> dict[str, float | None]:
+def _fields(metric: str, speed: prediction.Speed | None) -> dict[str, Any]:
     name = f"{metric}_tokens_per_second"
     low, estimate, high = (speed.low, speed.tokens_per_second, speed.high) if speed else (None, None, None)
     return {f"{name}_low": low, name: estimate, f"{name}_high": high}
