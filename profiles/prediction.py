@@ -72,7 +72,7 @@ class Machine:
     `holds_memory` of types whose rate of decode was measured on matrices in memory, and holds what reading them takes.
     """
 
-    bandwidth: float
+    bandwidth: float | None
     decode: Mapping[str, float]
     prefill: Mapping[str, float]
     holds_memory: frozenset[str]
@@ -84,17 +84,14 @@ class Machine:
     basis: str
 
 
-def machine(device: Device, container: str, types: Iterable[str]) -> Machine | None:
-    """The figures of a device for an engine; None where neither a probe nor its profile tells enough."""
+def machine(device: Device, container: str, types: Iterable[str]) -> Machine:
+    """The figures of a device for an engine, as far as a probe or its profile tells them."""
     types = set(types) | {"F16" if container == "gguf" else "onnx-fp32"}
     probed = _probed(device, container)
     decode = _rates(device, types, probed, prefill=False)
     prefill = _rates(device, types, probed, prefill=True)
-    bandwidth = effective_bandwidth(device, probed.values())
-    if bandwidth is None:
-        return None
     return Machine(
-        bandwidth=bandwidth,
+        bandwidth=effective_bandwidth(device, probed.values()),
         decode=decode,
         prefill=prefill,
         holds_memory=frozenset(probed),
@@ -181,6 +178,8 @@ def _clock(device: Device) -> float:
 
 def decode_seconds(work: Work, machine: Machine, *, depth: int) -> float | None:
     """Seconds for one token behind `depth` others; None where a type's speed is not known."""
+    if machine.bandwidth is None:
+        return None
     parts = [_vector_seconds(kind, part, machine) for kind, part in _all(work)]
     known = [seconds for seconds in parts if seconds is not None]
     if len(known) < len(parts):
@@ -202,7 +201,7 @@ def _vector_seconds(kind: str, part: Products, machine: Machine) -> float | None
     rate = machine.decode.get(kind)
     if kind in machine.holds_memory and rate:
         return part.weights / rate
-    if rate is None:
+    if rate is None or machine.bandwidth is None:
         return None
     return max(part.n_bytes / machine.bandwidth, part.weights / rate)
 
@@ -227,8 +226,6 @@ def prefill_seconds(work: Work, machine: Machine, *, tokens: int) -> float | Non
 def speeds(work: Work, device: Device, *, context: int) -> tuple[Speed | None, Speed | None]:
     """Decode and prefill as `edgequant profile` measures them at this context; None for what is not known."""
     found = machine(device, work.container, [kind for kind, _ in _all(work)])
-    if found is None:
-        return None, None
     prompt, answer = min(PROMPT_TOKENS, context * 3 // 4), min(ANSWER_TOKENS, context // 4)
     token = decode_seconds(work, found, depth=prompt + answer // 2)
     whole = prefill_seconds(work, found, tokens=prompt)

@@ -13,6 +13,7 @@ from .numbers import digits, size
 from .terminal import printable
 
 _UNKNOWN = "not known"
+_PROBE = "`edgequant devices probe --save`"
 #: what `speed_basis` means, in words
 _BASES = {
     "data sheet": "from the device's profile alone; `edgequant devices probe` there makes them closer",
@@ -23,7 +24,7 @@ _BASES = {
 
 def plan(made: Plan) -> RenderableType:
     """Size, memory, fit and speeds of each format, and what the conversion needs."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     for index, header in enumerate(("format", "file", "memory", "fits", "context", "prefill/s", "decode/s", "load")):
         table.add_column(header, justify="left" if index == 0 else "right", no_wrap=True)
     for each in made.formats:
@@ -67,6 +68,8 @@ def _lines(made: Plan) -> Iterator[str]:
             f"Speeds are expected within the brackets, {_BASES[basis]}: a prompt of {PROMPT_TOKENS} tokens, "
             f"{ANSWER_TOKENS} after it."
         )
+    if any(each.decode_tokens_per_second is None for each in made.formats) and made.conversion_memory_bytes is not None:
+        yield f"Speeds are not known where {made.device}'s profile tells too little; {_PROBE} measures it there."
     if any(each.largest_context is not None for each in made.formats):
         yield "context: the most tokens whose memory the device has; memory grows by " + _growth(made) + "."
     yield from made.notes

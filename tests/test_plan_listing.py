@@ -108,6 +108,7 @@ def test_what_is_not_known_is_not_invented() -> None:
     text = listed(planned(formats=(unknown,), conversion_memory_bytes=None, conversion_seconds=None))
     assert line(text, "F16").split()[3:] == ["not", "known", "?", "?", "not", "known", "not", "known", "?"]
     assert "memory grows" not in text and "brackets" not in text
+    assert "Speeds are not known where" in listed(planned(formats=(unknown,)))
 
 
 def test_as_json_everything_is_there_and_called_a_prediction() -> None:

@@ -155,7 +155,6 @@ def test_a_probe_goes_before_the_profile_and_scales_what_it_left_out() -> None:
     rows = (probed("Q4_K", 16e9, 60e9), probed("Q4_K", 1e9, 1e9, threads=1), probed("Q8_0", 8e9, 70e9))
     found = prediction.machine(board(kernels=rows), "gguf", ["Q4_K", "Q6_K"])
     plain = prediction.machine(board(), "gguf", ["Q4_K", "Q6_K"])
-    assert found is not None and plain is not None
     assert (found.basis, plain.basis) == ("probe", "data sheet")
     assert (found.decode["Q4_K"], found.prefill["Q4_K"]) == (pytest.approx(0.88 * 16e9), 60e9)  # of as many threads
     assert found.holds_memory == {"Q4_K", "Q8_0"}
@@ -164,7 +163,7 @@ def test_a_probe_goes_before_the_profile_and_scales_what_it_left_out() -> None:
     assert found.bandwidth == pytest.approx(16e9 * 144 / 256)  # Q4_K's 9 GB/s, of Q8_0 8.5
     assert (found.layer_seconds, found.token_seconds) == (1e-4, 1e-3)
     onnx = prediction.machine(board(kernels=rows), "onnx", ["onnx-int8"])
-    assert onnx is not None and onnx.basis == "data sheet"
+    assert onnx.basis == "data sheet"
 
 
 def rate_of(kind: str) -> float:
@@ -236,8 +235,10 @@ def test_what_nobody_predicted_is_not_put_right() -> None:
     assert calibration.calibrated(planned(None), [row("Q8_0", 8.0)]) == planned(None)
 
 
-def test_a_device_of_which_nothing_is_known_has_no_speeds() -> None:
+def test_a_device_of_whose_memory_nothing_is_known_has_no_speed_of_decode() -> None:
     bare = board(measured_bandwidth_bytes_per_second=None, theoretical_bandwidth_bytes_per_second=None)
     found = plan.predict(llama_3_2_3b(), formats.find("Q4_K_M"), bare, context=2048)
-    assert (found.decode_tokens_per_second, found.prefill_tokens_per_second_high) == (None, None)
-    assert (found.speed_basis, found.load_seconds) == ("", None)
+    assert (found.decode_tokens_per_second, found.decode_tokens_per_second_high, found.load_seconds) == (None,) * 3
+    assert found.prefill_tokens_per_second == planned().formats[1].prefill_tokens_per_second  # memory is no matter
+    nothing = plan.predict(llama_3_2_3b(), formats.find("Q4_K_M"), replace(bare, isa=()), context=2048)
+    assert (nothing.prefill_tokens_per_second, nothing.speed_basis) == (None, "")
