@@ -58,7 +58,7 @@ def test_what_changes_the_order_of_sums_stays_within_rounding(found: dict[str, A
 
 
 def test_a_quantised_cache_costs_a_little_and_fewer_bits_cost_more(found: dict[str, Any]) -> None:
-    assert 1e-7 < found["q8_0"][1] < 0.01
+    assert 1e-5 < found["q8_0"][1] < 0.01
     assert found["q8_0"][1] * 5 < found["q4_0"][1] < 0.5
 
 

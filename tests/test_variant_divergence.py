@@ -51,7 +51,7 @@ def test_a_quantised_cache_diverges_a_little_and_leaves_nothing_behind(
     assert not quality.has(take)
     found = measured(quality, take)
     assert len(found["kl_divergence"]) == len(found["same_top_token"]) == 2
-    assert all(1e-7 < nats < 0.01 for nats in found["kl_divergence"])
+    assert all(1e-5 < nats < 0.01 for nats in found["kl_divergence"])
     assert all(share > 0.9 for share in found["same_top_token"])
     row = quality.measuring.store.rows[0]
     assert row.variant == {"cache_type": "q8_0"} and row.parameters["reference"] == SAME_FILE

@@ -91,6 +91,7 @@ def test_predictions_are_kept_with_their_ends_where_they_are_known() -> None:
         format="Q8_0", container="gguf", size_bytes=1, tensor_bytes=1, bits_per_weight=8.5, n_fallbacks=0,
         peak_memory_bytes=None, memory={}, fits=None, why="",
         decode_tokens_per_second=5.0, decode_tokens_per_second_low=4.0, decode_tokens_per_second_high=6.0,
+        prefill_tokens_per_second=50.0,
     )  # fmt: skip
     plan = Plan(
         checkpoint="m", device="rpi4-2gb", context=128, formats=(planned,), disk_bytes=0, conversion_memory_bytes=None
