@@ -246,7 +246,7 @@ def test_other_settings_and_back_count_again(pocket_folder: Path, pocket_items: 
             )
         )
         blank = [(r.format, metric, c.note) for r in report.rows for metric, c in r.cells.items() if c.value is None]
-        assert blank == []
+        assert {metric for _, metric, _ in blank} <= {*ENERGY_METRICS}  # of a machine without a meter
         contexts.append({m.parameters["settings"]["context"] for m in report.measurements})
     assert contexts == [{512}, {128}, {512}, {512}]
     assert log.steps == []
