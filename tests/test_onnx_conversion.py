@@ -41,7 +41,7 @@ def workshop(folder: Path, **options: Any) -> Workshop:
     return Workshop(folder=folder, threads=1, onnx=OnnxOptions(**options))
 
 
-def test_our_own_graph_is_written_from_the_checkpoint_without_torch_or_onnx(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_our_own_graph_is_written_without_torch_or_onnx(checkpoint: Checkpoint, tmp_path: Path) -> None:
     artifact = make(checkpoint, "onnx-int8", tmp_path / "out")
     assert set(artifact.made_by) == {"edgequant", "onnx", "onnxruntime"} and artifact.notes == (conversion.OWN_GRAPH,)
     operators = read_header(Path(artifact.path) / "model.onnx").operators
