@@ -67,6 +67,7 @@ def test_of_a_model_on_the_hub_come_the_configuration_and_the_headers_alone(
     assert sorted(hub.in_part) == [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
 
 
+@pytest.mark.slow
 def test_what_the_hub_has_no_headers_of_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for file in folder.glob("*.safetensors*"):
         file.unlink()
@@ -80,6 +81,7 @@ def test_what_the_hub_has_no_headers_of_is_said(folder: Path, tmp_path: Path, mo
     assert "name its folder" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_pickles_are_mapped(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     folder = tmp_path / "pickled"
