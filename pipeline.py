@@ -21,18 +21,18 @@ from edgequant.convert.outline import open_outline
 from edgequant.convert.peer_converter import entrusted, find_script
 from edgequant.convert.source import open_source
 from edgequant.export.bundle import Contents
-from edgequant.profiles import host
-from edgequant.profiles import plan as planning
-from edgequant.profiles.calibration import calibrated
 from edgequant.profiles.device import Device
-from edgequant.profiles.lone_artifact import artifact_of
-from edgequant.profiles.measurement import QUALITY_METRICS, Measurement
-from edgequant.profiles.measuring import Measuring
-from edgequant.profiles.predicted_speeds import speeds
-from edgequant.profiles.profiling import Profiler, Profiling
-from edgequant.profiles.request import QUICK, Request, described, request_of
-from edgequant.profiles.run_folder import RunFolder
-from edgequant.profiles.store import Store, read
+from edgequant.profiles.machine import host
+from edgequant.profiles.measuring.measuring import Measuring
+from edgequant.profiles.measuring.profiling import Profiler, Profiling
+from edgequant.profiles.planning import plan as planning
+from edgequant.profiles.planning.calibration import calibrated
+from edgequant.profiles.planning.predicted_speeds import speeds
+from edgequant.profiles.records.lone_artifact import artifact_of
+from edgequant.profiles.records.measurement import QUALITY_METRICS, Measurement
+from edgequant.profiles.records.request import QUICK, Request, described, request_of
+from edgequant.profiles.records.run_folder import RunFolder
+from edgequant.profiles.records.store import Store, read
 from edgequant.report.rebuild import rebuild
 from edgequant.report.rows import SOURCE
 from edgequant.report.table import Report

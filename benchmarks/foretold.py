@@ -13,9 +13,9 @@ from edgequant.convert.architectures.geometry import geometry
 from edgequant.convert.checkpoint import Checkpoint
 from edgequant.convert.formats import FORMATS, Format
 from edgequant.profiles.device import load
-from edgequant.profiles.model import Model
-from edgequant.profiles.prediction import Speed, speeds
-from edgequant.profiles.work import work
+from edgequant.profiles.planning.model import Model
+from edgequant.profiles.planning.prediction import Speed, speeds
+from edgequant.profiles.planning.work import work
 
 _CONTEXT = 2048
 #: a format that we do not make -> one of the same bits and blocks

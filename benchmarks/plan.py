@@ -25,10 +25,10 @@ from edgequant.convert.checkpoint import open_folder
 from edgequant.convert.conversion import Workshop, convert
 from edgequant.convert.formats import DEFAULT_FORMATS, FORMATS, Format
 from edgequant.convert.makers import with_sources
-from edgequant.profiles import plan as planning
 from edgequant.profiles.device import Device
-from edgequant.profiles.prediction import ANSWER_TOKENS, PROMPT_TOKENS
-from edgequant.profiles.probe import probe
+from edgequant.profiles.planning import plan as planning
+from edgequant.profiles.planning.prediction import ANSWER_TOKENS, PROMPT_TOKENS
+from edgequant.profiles.probing.probe import probe
 from edgequant.runtimes.session import Settings
 
 _LAYERS = 8  # of the larger model: 749 million weights
@@ -149,7 +149,7 @@ def _measure(artifact: Artifact, device: Device, contexts: Sequence[int]) -> Mea
 def _samples(artifact: Artifact, device: Device, context: int, lengths: Mapping[str, int]) -> dict[str, list[float]]:
     settings = Settings(threads=device.decode_threads, context=context).to_json()
     job = {"container": artifact.container, "path": artifact.path, "settings": settings, "seed": 0, **lengths}
-    found: dict[str, list[float]] = child.run("edgequant.profiles.speed:measure", job).unwrap()["samples"]
+    found: dict[str, list[float]] = child.run("edgequant.profiles.measuring.speed:measure", job).unwrap()["samples"]
     return found
 
 

@@ -19,8 +19,8 @@ import quiet
 from peer_llama_bench import Lengths
 
 from edgequant import child
-from edgequant.profiles.host import machine
-from edgequant.profiles.run_folder import RunFolder
+from edgequant.profiles.machine.host import machine
+from edgequant.profiles.records.run_folder import RunFolder
 from edgequant.runtimes.session import Settings
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ def _ours(model: Path, lengths: Lengths) -> dict[str, list[float]]:
     job = {"container": "gguf", "path": str(model), "seed": 0, "n_prompt": lengths.n_prompt}
     job |= {"n_generate": lengths.n_generate, "repetitions": lengths.repetitions}
     job |= {"settings": Settings(threads=lengths.threads, context=context).to_json()}
-    samples = child.run("edgequant.profiles.speed:measure", job).unwrap()["samples"]
+    samples = child.run("edgequant.profiles.measuring.speed:measure", job).unwrap()["samples"]
     return {phase: samples[f"{phase}_tokens_per_second"] for phase in PHASES}
 
 

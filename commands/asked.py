@@ -13,8 +13,8 @@ from ..progress import Progress
 if TYPE_CHECKING:
     from ..export.on_device import OnDevice
     from ..pipeline import Run
-    from ..profiles.request import Request
-    from ..profiles.run_folder import RunFolder
+    from ..profiles.records.request import Request
+    from ..profiles.records.run_folder import RunFolder
     from ..report.answer import Limits
 
 
@@ -39,9 +39,9 @@ def requested(
     from ..convert.formats import DEFAULT_FORMATS, with_smoothed
     from ..convert.onnx_options import OnnxOptions
     from ..profiles.device import HOST, load
-    from ..profiles.host import machine
     from ..profiles.kernels import suited
-    from ..profiles.request import QUICK, Request
+    from ..profiles.machine.host import machine
+    from ..profiles.records.request import QUICK, Request
 
     profile = load(device or HOST)
     named = tuple(formats.split(",")) if formats else DEFAULT_FORMATS
@@ -82,8 +82,8 @@ def resumed(
         )
     from .. import pipeline
     from ..profiles.device import load
-    from ..profiles.request import request_of
-    from ..profiles.run_folder import RunFolder
+    from ..profiles.records.request import request_of
+    from ..profiles.records.run_folder import RunFolder
 
     _check_out(out)
     request = request_of(RunFolder(run_folder))
@@ -120,7 +120,7 @@ def _on_device(
 def run_folder_of(progress: Progress, path: Path, *, out: Path | None = None) -> "RunFolder":
     """The run in a folder, or that of a bundle, which is unpacked to `out`, without opening any checkpoint."""
     from ..export import unpack
-    from ..profiles.run_folder import RunFolder
+    from ..profiles.records.run_folder import RunFolder
 
     if not unpack.is_bundle(path):
         _check_out(out)

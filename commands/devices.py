@@ -43,7 +43,7 @@ def show(name: str, as_json: bool) -> None:
 @click.pass_obj
 def probe(progress: Progress, /, save: bool, quick: bool, as_json: bool) -> None:
     """Measure this machine: cores, limits, memory, disk, and each kernel of both engines."""
-    from ..profiles import probe
+    from ..profiles.probing import probe
     from ..report import device_listing
 
     with progress.shown() as listen:

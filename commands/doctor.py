@@ -14,7 +14,7 @@ from .printing import print_answer
 @click.pass_obj
 def doctor(progress: Progress, /, as_json: bool) -> None:
     """Examine this machine: engines, kernels, memory, disk, and what mends each problem."""
-    from ..profiles.doctor import examine
+    from ..profiles.doctor.examination import examine
     from ..report import doctor_listing
 
     with progress.shown() as listen:

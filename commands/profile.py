@@ -21,7 +21,7 @@ from .options import (
 from .printing import print_answer, print_report
 
 if TYPE_CHECKING:
-    from ..profiles.profiling import Profiling
+    from ..profiles.measuring.profiling import Profiling
 
 CACHE_TYPES = ("f16", "q8_0", "q4_0")
 AUTO, SWEEP = "auto", "sweep"
@@ -74,7 +74,7 @@ def profile(
     Options that change how a file is run make variants, which are measured beside the plain run and get a table of
     their own. Several values of several options are combined.
     """
-    from ..profiles.lone_artifact import is_artifact
+    from ..profiles.records.lone_artifact import is_artifact
 
     asked = profiling(**options)
     if is_artifact(run_folder):
@@ -103,8 +103,8 @@ def profiling(
     *, formats: str | None, repetitions: int | None, threads: str, flash_attention: str, **differs: Any
 ) -> "Profiling":
     """What the options ask; those that list several values are combined with each other."""
-    from ..profiles.profiling import Profiling
-    from ..profiles.variant import combined
+    from ..profiles.measuring.profiling import Profiling
+    from ..profiles.measuring.variant import combined
 
     choices = {name: values for name in ("depth", "sequences", "batch", "prefill_threads") if (values := differs[name])}
     choices |= {"cache_type": _cache_types(differs["cache_type"])} if differs["cache_type"] else {}

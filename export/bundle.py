@@ -22,7 +22,7 @@ from typing import Any
 from .. import Error
 from ..convert.artifact import MANIFEST_SUFFIX, Artifact, files_of
 from ..convert.atomic import replacing
-from ..profiles.measurement import Measurement
+from ..profiles.records.measurement import Measurement
 from .tokenizer_files import tokenizer_files
 
 SCHEMA = 1

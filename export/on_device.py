@@ -13,9 +13,9 @@ from .. import Error, __version__, child
 from ..convert.artifact import Artifact, is_whole
 from ..convert.atomic import write_text
 from ..profiles.device import HOST, Device, from_json, load
-from ..profiles.measuring import Measuring
-from ..profiles.profiling import Profiler, Profiling
-from ..profiles.run_folder import RunFolder
+from ..profiles.measuring.measuring import Measuring
+from ..profiles.measuring.profiling import Profiler, Profiling
+from ..profiles.records.run_folder import RunFolder
 from ..report.rebuild import rebuild
 from ..report.table import Report
 from ..runtimes.session import runtime_version

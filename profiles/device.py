@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from . import device_table, host, kernels, saved_probe
-from .cores import Cores as Cores
+from . import device_table, kernels, saved_probe
+from .machine import host
+from .machine.cores import Cores as Cores
 
 HOST = "host"
 DEFAULT_CONTEXT = 2048

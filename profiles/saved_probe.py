@@ -14,7 +14,7 @@ from typing import Any
 from .. import Error
 from ..convert.atomic import write_text
 from . import device_table
-from .host import Machine
+from .machine.host import Machine
 
 #: figures that a probe measures; all others are looked at anew each time
 MEASURED = (

@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..convert.formats import FORMATS
-from ..profiles.cores import Cores
 from ..profiles.device import HOST, Device, KernelSpeed, sources
 from ..profiles.kernels import SLOW, fact
-from ..profiles.probe import Probed
+from ..profiles.machine.cores import Cores
+from ..profiles.probing.probe import Probed
 from .numbers import digits, size
 from .terminal import printable
 

@@ -8,10 +8,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..profiles.ailments import NOTES, SLOWS, STOPS
-from ..profiles.doctor import Diagnosis, Engine
-from ..profiles.kernel_trials import DIED, PLAIN, REPACKED, RIGHT, WRONG, Trial
-from ..profiles.surroundings import COMPILERS, Surroundings
+from ..profiles.doctor.ailments import NOTES, SLOWS, STOPS
+from ..profiles.doctor.examination import Diagnosis, Engine
+from ..profiles.doctor.kernel_trials import DIED, PLAIN, REPACKED, RIGHT, WRONG, Trial
+from ..profiles.machine.surroundings import COMPILERS, Surroundings
 from .numbers import size
 from .terminal import printable
 

@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..profiles.plan import Plan, PlannedFormat
-from ..profiles.prediction import ANSWER_TOKENS, PROMPT_TOKENS
+from ..profiles.planning.plan import Plan, PlannedFormat
+from ..profiles.planning.prediction import ANSWER_TOKENS, PROMPT_TOKENS
 from .numbers import digits, size
 from .terminal import printable
 

@@ -8,10 +8,10 @@ from ..accuracy.paired import share_interval
 from ..convert.artifact import Artifact
 from ..convert.checkpoint import QuantisedSource
 from ..profiles.device import Device, from_json
-from ..profiles.measurement import METRICS, QUALITY_METRICS, SPEED_METRICS, Measurement
-from ..profiles.others import by_machine
-from ..profiles.run_folder import RunFolder
-from ..profiles.store import Store
+from ..profiles.records.measurement import METRICS, QUALITY_METRICS, SPEED_METRICS, Measurement
+from ..profiles.records.others import by_machine
+from ..profiles.records.run_folder import RunFolder
+from ..profiles.records.store import Store
 from . import files, numbers
 from .answer import Limits
 from .table import Report, RunContext, build

@@ -6,7 +6,7 @@ from math import exp, isfinite, log
 
 from ..accuracy.paired import Interval, Paired, bootstrap_mean, median_interval, share_interval
 from ..convert.artifact import Artifact
-from ..profiles.measurement import ENERGY_METRICS, METRICS, SPEED_METRICS, Measurement
+from ..profiles.records.measurement import ENERGY_METRICS, METRICS, SPEED_METRICS, Measurement
 
 SOURCE = "source"  # the format name of the quantised file that a checkpoint was dequantised from
 

@@ -10,7 +10,7 @@ from ..convert.checkpoint import QuantisedSource
 from ..convert.grid import shares_grid
 from ..profiles import kernels
 from ..profiles.device import Device
-from ..profiles.measurement import Measurement
+from ..profiles.records.measurement import Measurement
 from . import rows as building
 from . import switches, variants
 from .answer import Answer, Limits

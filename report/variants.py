@@ -6,8 +6,8 @@ from statistics import median
 from typing import Any
 
 from ..convert.artifact import Artifact
-from ..profiles.measurement import Measurement
-from ..profiles.variant import described
+from ..profiles.measuring.variant import described
+from ..profiles.records.measurement import Measurement
 from . import numbers
 from . import rows as building
 from .rows import Cell, Mark

@@ -15,7 +15,7 @@ from edgequant.accuracy import compact
 from edgequant.accuracy.compact import CompactReference
 from edgequant.convert.artifact import Artifact, digest_of, write_manifest
 from edgequant.export.bundle import Contents
-from edgequant.profiles.measurement import Measurement
+from edgequant.profiles.records.measurement import Measurement
 
 REVISION = "sha256:5b1f0a"
 

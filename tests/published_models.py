@@ -6,7 +6,7 @@ from typing import Any
 
 from edgequant.convert import ladder
 from edgequant.convert.architectures.geometry import Geometry
-from edgequant.profiles.model import Model
+from edgequant.profiles.planning.model import Model
 
 
 def geometry(n_layers: int, n_kv_heads: int, head_dim: int, **values: Any) -> Geometry:

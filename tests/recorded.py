@@ -8,7 +8,7 @@ from edgequant.accuracy.paired import Interval, Paired
 from edgequant.convert.artifact import Artifact
 from edgequant.convert.checkpoint import QuantisedSource
 from edgequant.profiles.device import Cores, Device
-from edgequant.profiles.measurement import METRICS, Measurement
+from edgequant.profiles.records.measurement import METRICS, Measurement
 from edgequant.report.rows import Cell, Mark, Row
 from edgequant.report.table import Report, RunContext, build
 

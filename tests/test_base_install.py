@@ -18,8 +18,8 @@ from edgequant.export.llama_wheel import NAME, slim
 from edgequant.export.target import target_of
 from edgequant.export.wheel_file import write_wheel
 from edgequant.profiles.device import load
-from edgequant.profiles.measurement import QUALITY_METRICS, SPEED_METRICS, Measurement
-from edgequant.profiles.store import read
+from edgequant.profiles.records.measurement import QUALITY_METRICS, SPEED_METRICS, Measurement
+from edgequant.profiles.records.store import read
 
 pytestmark = [
     pytest.mark.slow,

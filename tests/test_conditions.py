@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 import machines
-from edgequant.profiles import clocks, conditions, contention, host, paging, throttling
-from edgequant.profiles.conditions import Conditions, marks
-from edgequant.profiles.contention import Use
-from edgequant.profiles.paging import Paging
-from edgequant.profiles.throttling import Throttling
+from edgequant.profiles.machine import clocks, conditions, contention, host, paging, throttling
+from edgequant.profiles.machine.conditions import Conditions, marks
+from edgequant.profiles.machine.contention import Use
+from edgequant.profiles.machine.paging import Paging
+from edgequant.profiles.machine.throttling import Throttling
 
 Run = Callable[[Sequence[str]], str]
 

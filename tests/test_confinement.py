@@ -16,8 +16,8 @@ from edgequant.child import Outcome
 from edgequant.convert import conversion
 from edgequant.convert.formats import FORMATS
 from edgequant.convert.source import open_source
-from edgequant.profiles import confinement
-from edgequant.profiles.confinement import DATA, NONE, V1, V2, Limit, confine
+from edgequant.profiles.machine import confinement
+from edgequant.profiles.machine.confinement import DATA, NONE, V1, V2, Limit, confine
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits are laid on Linux alone")
 LAPTOP = "user.slice/user-1000.slice/user@1000.service/app.slice"

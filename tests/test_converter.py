@@ -17,11 +17,11 @@ from edgequant.convert import conversion, peer_converter
 from edgequant.convert.artifact import Artifact, read_manifest
 from edgequant.convert.gguf_header import read_header
 from edgequant.convert.peer_converter import SCRIPT
-from edgequant.profiles import plan as planning
 from edgequant.profiles.device import load
-from edgequant.profiles.request import Request, request_of
-from edgequant.profiles.run_folder import RunFolder
-from edgequant.profiles.store import read
+from edgequant.profiles.planning import plan as planning
+from edgequant.profiles.records.request import Request, request_of
+from edgequant.profiles.records.run_folder import RunFolder
+from edgequant.profiles.records.store import read
 from edgequant.report import plan_listing
 
 STUB = Path(__file__).with_name("stub_converter.py")

@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console, RenderableType
 
 from edgequant import Error
-from edgequant.profiles import device, host
+from edgequant.profiles import device
 from edgequant.profiles.device import Cores, Device, KernelSpeed
+from edgequant.profiles.machine import host
 from edgequant.report import device_listing
 
 NAMES = [name for name in device.names() if name != "host"]

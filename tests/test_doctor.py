@@ -15,11 +15,12 @@ from rich.console import Console
 
 from edgequant import child
 from edgequant.cli import main
-from edgequant.profiles import ailments, doctor, kernel_trials, surroundings, trial_model, trial_ort
-from edgequant.profiles.ailments import NOTES, SLOWS, STOPS
-from edgequant.profiles.kernel_trials import DIED, FAILED, PLAIN, REPACKED, RIGHT, WRONG, Family, Trial
-from edgequant.profiles.surroundings import Surroundings, Swap
-from edgequant.profiles.throttling import Throttling
+from edgequant.profiles.doctor import ailments, examination, kernel_trials, trial_model, trial_ort
+from edgequant.profiles.doctor.ailments import NOTES, SLOWS, STOPS
+from edgequant.profiles.doctor.kernel_trials import DIED, FAILED, PLAIN, REPACKED, RIGHT, WRONG, Family, Trial
+from edgequant.profiles.machine import surroundings
+from edgequant.profiles.machine.surroundings import Surroundings, Swap
+from edgequant.profiles.machine.throttling import Throttling
 from edgequant.report import doctor_listing
 
 PI5_ISA, PI4_ISA = ("neon", "dotprod", "fp16", "atomics"), ("neon",)
@@ -240,21 +241,22 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_onnx_runtime_is_right_here_and_a_product_of_other_weights_is_not(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = child.run("edgequant.profiles.trial_ort:attention", {})
+    outcome = child.run("edgequant.profiles.doctor.trial_ort:attention", {})
     assert outcome.unwrap()["is_right"] and outcome.value["error"] < 1e-5
     job = {"checkpoint": str(checkpoint), "format": "onnx-int4"}
-    assert child.run("edgequant.profiles.trial_ort:product", job).unwrap()["is_right"]
+    assert child.run("edgequant.profiles.doctor.trial_ort:product", job).unwrap()["is_right"]
     wrong = child.run("victims:product_of_damaged_graph", job).unwrap()
     assert not wrong["is_right"] and wrong["error"] > 0.5
 
 
-def diagnosed(trials: tuple[Trial, ...]) -> doctor.Diagnosis:
+def diagnosed(trials: tuple[Trial, ...]) -> examination.Diagnosis:
     """A diagnosis as `examine` makes it, of recorded parts."""
     names = ("llama.cpp", "onnxruntime")
     engines = tuple(
-        doctor.Engine(name=name, version="1", build=("NEON",), runs=kernel_trials.runs(trials, name)) for name in names
+        examination.Engine(name=name, version="1", build=("NEON",), runs=kernel_trials.runs(trials, name))
+        for name in names
     )
-    return doctor.Diagnosis(
+    return examination.Diagnosis(
         cpu="Raspberry Pi 5 Model B Rev 1.0 (Cortex-A76)",
         isa=PI5_ISA,
         surroundings=PI5,
@@ -269,7 +271,7 @@ def diagnosed(trials: tuple[Trial, ...]) -> doctor.Diagnosis:
 ORT_RIGHT = trial("", RIGHT, family="GroupQueryAttention", engine="onnxruntime")
 
 
-def shown(found: doctor.Diagnosis) -> str:
+def shown(found: examination.Diagnosis) -> str:
     console = Console(width=80, file=io.StringIO(), color_system=None)
     console.print(doctor_listing.diagnosis(found))
     return console.file.getvalue()  # type: ignore[attr-defined]
@@ -294,7 +296,7 @@ def test_the_listing_fits_80_columns_and_says_what_is_used() -> None:
 def test_only_an_engine_that_cannot_run_at_all_ends_in_1(
     trials: tuple[Trial, ...], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda **options: diagnosed(trials))
+    monkeypatch.setattr(examination, "examine", lambda **options: diagnosed(trials))
     result = CliRunner().invoke(main, ["doctor", "--json"])
     assert result.exit_code == code
     assert json.loads(result.stdout)["runs"] is (code == 0)
@@ -303,7 +305,7 @@ def test_only_an_engine_that_cannot_run_at_all_ends_in_1(
 @pytest.mark.slow
 def test_the_doctor_on_this_machine(tmp_path: Path) -> None:
     """Every family was tried, both ways, and both engines are right where the whole suite runs."""
-    found = doctor.examine(folder=tmp_path, progress=lambda text: None)
+    found = examination.examine(folder=tmp_path, progress=lambda text: None)
     assert len(found.trials) == len(kernel_trials.FAMILIES) and found.runs
     assert {t.verdict for t in found.trials if t.way != REPACKED} == {RIGHT}
     assert {t.family for t in found.trials if t.way == PLAIN} == {"F16", *trial_model.FILE_TYPES}

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from edgequant.profiles import device
-from edgequant.profiles.emulation import emulate
-from edgequant.profiles.host import Limits, Machine
+from edgequant.profiles.machine.host import Limits, Machine
+from edgequant.profiles.measuring.emulation import emulate
 
 LAPTOP = Machine(
     cpu="i7", logical_cpus=16, physical_cores=8, limits=Limits(), total_bytes=16 << 30, available_bytes=12 << 30, isa=()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import machines
-from edgequant.profiles import energy
-from edgequant.profiles.energy import PiMeter, RaplMeter
+from edgequant.profiles.machine import energy
+from edgequant.profiles.machine.energy import PiMeter, RaplMeter
 
 
 def silent(words: Sequence[str]) -> str:

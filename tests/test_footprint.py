@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from edgequant.convert import formats, ladder
-from edgequant.profiles import footprint
-from edgequant.profiles.model import Model
-from edgequant.profiles.work import work
+from edgequant.profiles.planning import footprint
+from edgequant.profiles.planning.model import Model
+from edgequant.profiles.planning.work import work
 from published_models import geometry, llama_3_2_3b
 
 GIB = 1 << 30

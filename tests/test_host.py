@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from edgequant.profiles import cores, elsewhere, host
-from edgequant.profiles.cores import Cores
-from edgequant.profiles.host import Limits
+from edgequant.profiles.machine import cores, elsewhere, host
+from edgequant.profiles.machine.cores import Cores
+from edgequant.profiles.machine.host import Limits
 
 XEON = """\
 processor\t: {n}

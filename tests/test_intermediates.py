@@ -14,9 +14,9 @@ from edgequant import cli, pipeline
 from edgequant.convert import conversion
 from edgequant.convert.artifact import files_of, read_manifest
 from edgequant.convert.conversion import Failed
-from edgequant.profiles.measurement import ENERGY_METRICS
-from edgequant.profiles.request import request_of
-from edgequant.profiles.run_folder import RunFolder
+from edgequant.profiles.records.measurement import ENERGY_METRICS
+from edgequant.profiles.records.request import request_of
+from edgequant.profiles.records.run_folder import RunFolder
 from edgequant.report.rebuild import compare
 from test_pipeline import Log, few_items, request, row, run
 

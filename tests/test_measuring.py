@@ -15,9 +15,9 @@ from edgequant.convert.artifact import Artifact
 from edgequant.convert.checkpoint import open_folder
 from edgequant.convert.formats import FORMATS
 from edgequant.profiles.device import Cores, Device
-from edgequant.profiles.measurement import ENERGY_METRICS, METRICS, QUALITY_METRICS, SPEED_METRICS, Measurement
-from edgequant.profiles.measuring import Measuring, SpeedSettings
-from edgequant.profiles.store import Store
+from edgequant.profiles.measuring.measuring import Measuring, SpeedSettings
+from edgequant.profiles.records.measurement import ENERGY_METRICS, METRICS, QUALITY_METRICS, SPEED_METRICS, Measurement
+from edgequant.profiles.records.store import Store
 
 TASKS = (
     '{"id": "c1", "kind": "k", "type": "choice", "prompt": "the cat", "choices": ["on", "the mat"], "answer": 1}\n'

@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgequant.profiles import memory
-from edgequant.profiles.measurement import METRICS
-from edgequant.profiles.memory import Memory, largest, parse_status
+from edgequant.profiles.machine import memory
+from edgequant.profiles.machine.memory import Memory, largest, parse_status
+from edgequant.profiles.records.measurement import METRICS
 
 #: Linux 6.1 on x86-64, a Python process that has mapped a model
 X86 = """\

@@ -17,7 +17,7 @@ from edgequant.convert.architectures.layout import sizes as lengths
 from edgequant.convert.architectures.table import find
 from edgequant.convert.checkpoint import Checkpoint
 from edgequant.convert.safetensors_header import TensorInfo
-from edgequant.profiles import footprint
+from edgequant.profiles.planning import footprint
 
 _SIZES = {"hidden_size": 64, "vocab_size": 320, "num_attention_heads": 4, "num_key_value_heads": 2}
 LFM2 = _SIZES | {

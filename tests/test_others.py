@@ -13,9 +13,9 @@ import bundles
 import recorded
 from edgequant import Error
 from edgequant.convert.artifact import Artifact
-from edgequant.profiles.measurement import Measurement
-from edgequant.profiles.others import by_machine, take_in
-from edgequant.profiles.run_folder import RunFolder
+from edgequant.profiles.records.measurement import Measurement
+from edgequant.profiles.records.others import by_machine, take_in
+from edgequant.profiles.records.run_folder import RunFolder
 from edgequant.report.answer import Limits
 from edgequant.report.files import write
 from edgequant.report.rebuild import compare

@@ -15,10 +15,10 @@ from safetensors.numpy import load_file, save_file
 from edgequant import Error, child, pipeline
 from edgequant.convert.artifact import digest_of, read_manifest
 from edgequant.profiles.device import load
-from edgequant.profiles.measurement import ENERGY_METRICS
-from edgequant.profiles.request import Request, request_of
-from edgequant.profiles.run_folder import RunFolder
-from edgequant.profiles.store import read
+from edgequant.profiles.records.measurement import ENERGY_METRICS
+from edgequant.profiles.records.request import Request, request_of
+from edgequant.profiles.records.run_folder import RunFolder
+from edgequant.profiles.records.store import read
 from edgequant.report.answer import Limits
 from edgequant.report.rebuild import compare, rebuild
 from edgequant.report.rows import Row
@@ -362,7 +362,7 @@ import sys
 from pathlib import Path
 from edgequant import pipeline
 from edgequant.profiles.device import load
-from edgequant.profiles.request import Request
+from edgequant.profiles.records.request import Request
 request = Request(source={str(pocket_folder)!r}, out=Path({str(tmp_path / "run")!r}), device=load("host"),
                            context=256, formats=("Q8_0",), tasks=({tasks!r},))
 job = pipeline.Run(request=request, listen=lambda *said: None)

@@ -16,8 +16,9 @@ from edgequant import Error, pipeline
 from edgequant.convert import conversion, formats, makers
 from edgequant.convert.checkpoint import Checkpoint, open_folder
 from edgequant.convert.gguf_header import read_header
-from edgequant.profiles import describing, device, plan
-from edgequant.profiles.request import Request
+from edgequant.profiles import device
+from edgequant.profiles.planning import describing, plan
+from edgequant.profiles.records.request import Request
 from published_models import llama_3_2_3b
 
 

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from edgequant.convert import formats
-from edgequant.profiles import device, plan
+from edgequant.profiles import device
+from edgequant.profiles.planning import plan
 from edgequant.report import plan_listing
 from published_models import llama_3_2_3b
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from edgequant.convert import formats
-from edgequant.profiles import calibration, device, kernel_rates, plan, prediction
+from edgequant.profiles import device
 from edgequant.profiles.device import Cores, Device, KernelSpeed
-from edgequant.profiles.prediction import Machine
-from edgequant.profiles.work import Products, Work, work
+from edgequant.profiles.planning import calibration, kernel_rates, plan, prediction
+from edgequant.profiles.planning.prediction import Machine
+from edgequant.profiles.planning.work import Products, Work, work
 from published_models import geometry, llama_3_2_3b
 
 SIZES = geometry(2, 4, 64, n_heads=8, hidden=512)

@@ -19,9 +19,11 @@ from gguf import GGMLQuantizationType, GGUFReader, quants
 from edgequant import Error, child, cli
 from edgequant.convert import ladder
 from edgequant.convert.formats import DEFAULT_FORMATS, FORMATS
-from edgequant.profiles import device, host, kernel_speeds, probe, read_bandwidth, saved_probe, speed_model
-from edgequant.profiles import storage_speed as storage
+from edgequant.profiles import device, saved_probe
 from edgequant.profiles.device import KernelSpeed
+from edgequant.profiles.machine import host
+from edgequant.profiles.probing import kernel_speeds, probe, read_bandwidth, speed_model
+from edgequant.profiles.probing import storage_speed as storage
 
 SPEED = KernelSpeed(
     container="gguf",

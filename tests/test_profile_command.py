@@ -15,8 +15,8 @@ import small_checkpoint
 from edgequant.cli import main
 from edgequant.commands import profile as command
 from edgequant.convert import gguf_write
-from edgequant.profiles.profiling import Profiling
-from edgequant.profiles.variant import PLAIN
+from edgequant.profiles.measuring.profiling import Profiling
+from edgequant.profiles.measuring.variant import PLAIN
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import recorded
-from edgequant.profiles.measurement import Measurement
+from edgequant.profiles.records.measurement import Measurement
 from edgequant.report.rebuild import _at_chance, _is_of
 
 

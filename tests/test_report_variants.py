@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 import recorded
-from edgequant.profiles.measurement import Measurement
-from edgequant.profiles.variant_quality import SAME_FILE
+from edgequant.profiles.measuring.variant_quality import SAME_FILE
+from edgequant.profiles.records.measurement import Measurement
 from edgequant.report import columns, stored, terminal, variants
 from edgequant.report.markdown import markdown
 from edgequant.report.page import page

@@ -14,13 +14,14 @@ import small_checkpoint
 from edgequant import Error, child
 from edgequant.convert import gguf_write
 from edgequant.convert.artifact import Artifact
-from edgequant.profiles import rounds, saved_probe, sweep
-from edgequant.profiles.measurement import ENERGY_METRICS, SPEED_METRICS, Measurement
-from edgequant.profiles.measuring import Measuring, SpeedSettings
-from edgequant.profiles.profiling import Profiler, Profiling
-from edgequant.profiles.rounds import Rounds, Take
-from edgequant.profiles.store import Store
-from edgequant.profiles.variant import PLAIN, Variant
+from edgequant.profiles import saved_probe
+from edgequant.profiles.measuring import rounds, sweep
+from edgequant.profiles.measuring.measuring import Measuring, SpeedSettings
+from edgequant.profiles.measuring.profiling import Profiler, Profiling
+from edgequant.profiles.measuring.rounds import Rounds, Take
+from edgequant.profiles.measuring.variant import PLAIN, Variant
+from edgequant.profiles.records.measurement import ENERGY_METRICS, SPEED_METRICS, Measurement
+from edgequant.profiles.records.store import Store
 from edgequant.runtimes.session import Settings
 
 Answer = Callable[[Mapping[str, Any], int], child.Outcome]  # the job, and the number of the call

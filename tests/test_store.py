@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edgequant import Error
-from edgequant.profiles.measurement import SCHEMA, Measurement
-from edgequant.profiles.store import Store, read
+from edgequant.profiles.records.measurement import SCHEMA, Measurement
+from edgequant.profiles.records.store import Store, read
 
 ROW = Measurement(
     run="r",
@@ -115,8 +115,8 @@ def test_a_step_that_failed_is_tried_again(path: Path) -> None:
 def test_rows_are_on_disk_before_append_returns(path: Path) -> None:
     """A process that ends at once, without closing anything, leaves whole lines."""
     script = (
-        "import os, sys, json; from pathlib import Path; from edgequant.profiles.store import Store;"
-        "from edgequant.profiles.measurement import Measurement;"
+        "import os, sys, json; from pathlib import Path; from edgequant.profiles.records.store import Store;"
+        "from edgequant.profiles.records.measurement import Measurement;"
         "Store(Path(sys.argv[1])).append([Measurement.from_json(json.loads(sys.argv[2]))]); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", script, os.fspath(path), json.dumps(ROW.to_json())], check=True)

@@ -11,7 +11,7 @@ import pytest
 import recorded
 from edgequant import Error
 from edgequant.accuracy.paired import paired_difference
-from edgequant.profiles.measurement import METRICS, Measurement
+from edgequant.profiles.records.measurement import METRICS, Measurement
 from edgequant.report import columns, stored
 from edgequant.report.rows import Row
 from edgequant.report.table import Report, build

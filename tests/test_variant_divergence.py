@@ -11,11 +11,11 @@ import recorded
 from edgequant.accuracy.preparation import UNSCORED_TOKENS
 from edgequant.convert import gguf_write
 from edgequant.convert.artifact import Artifact
-from edgequant.profiles.measuring import Measuring
-from edgequant.profiles.rounds import Take
-from edgequant.profiles.store import Store
-from edgequant.profiles.variant import Variant
-from edgequant.profiles.variant_quality import SAME_FILE, VariantQuality
+from edgequant.profiles.measuring.measuring import Measuring
+from edgequant.profiles.measuring.rounds import Take
+from edgequant.profiles.measuring.variant import Variant
+from edgequant.profiles.measuring.variant_quality import SAME_FILE, VariantQuality
+from edgequant.profiles.records.store import Store
 
 TOKENS = [(17 * n + n * n) % 1024 for n in range(2 * UNSCORED_TOKENS + 8)]
 

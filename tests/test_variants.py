@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edgequant.profiles import threads, variant
-from edgequant.profiles.plan import Plan, PlannedFormat
-from edgequant.profiles.predicted_speeds import speeds
-from edgequant.profiles.store import Store
-from edgequant.profiles.variant import PLAIN, Variant
+from edgequant.profiles.measuring import threads, variant
+from edgequant.profiles.measuring.variant import PLAIN, Variant
+from edgequant.profiles.planning.plan import Plan, PlannedFormat
+from edgequant.profiles.planning.predicted_speeds import speeds
+from edgequant.profiles.records.store import Store
 from recorded import measurement
 
 

@@ -18,7 +18,7 @@ from edgequant.convert.checkpoint import Checkpoint, open_folder
 from edgequant.convert.inspection import inspect_gguf
 from edgequant.pipeline import Run
 from edgequant.profiles.device import load
-from edgequant.profiles.request import Request
+from edgequant.profiles.records.request import Request
 from edgequant.verify.finding import FAILED, NOT_CHECKED, PASSED, WARNING, Finding, found
 from edgequant.verify.gate import Circumstances, Gate
 from edgequant.verify.kernels import dequantised_rows

@@ -13,9 +13,9 @@ from damage import flipped, rewritten
 from edgequant import pipeline
 from edgequant.cli import main
 from edgequant.profiles.device import load
-from edgequant.profiles.request import Request
-from edgequant.profiles.run_folder import RunFolder
-from edgequant.profiles.store import read
+from edgequant.profiles.records.request import Request
+from edgequant.profiles.records.run_folder import RunFolder
+from edgequant.profiles.records.store import read
 from edgequant.report.rebuild import compare
 from edgequant.verify.finding import PARTS
 

@@ -155,7 +155,7 @@ def computes_wrongly(job: dict[str, Any]) -> dict[str, Any]:
 
 def product_of_damaged_graph(job: dict[str, Any]) -> dict[str, Any]:
     """A product that ONNX Runtime computes with other weights than those that numpy reads."""
-    from edgequant.profiles import trial_ort
+    from edgequant.profiles.doctor import trial_ort
 
     read = trial_ort.products
 
