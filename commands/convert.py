@@ -25,7 +25,7 @@ def convert(progress: Progress, /, as_json: bool, **options: Any) -> None:
     with progress.shown() as listen:
         job = pipeline.Run(request=requested(**options), listen=listen)
         progress.show(plan_listing.plan(job.plan()))
-        job.check_disk()
+        job.making.check_disk()
         job.convert()
         if job.request.verify:
             job.verify()

@@ -21,6 +21,7 @@ FLOORS = (
     "tune",
     "report",
     "export",
+    "steps",
     "pipeline",
     "progress",
     "commands",
