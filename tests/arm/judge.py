@@ -15,9 +15,15 @@ from typing import Any
 
 from prepare import FORMATS, SERVED
 
+from edgequant.profiles import device
+
 #: of a format's own mean divergence from the reference, plus nats; 0.2 % of 0.083 and 1e-5 of 0.001 nats were seen
 ALLOWED_SHARE, ALLOWED_NATS = 0.02, 1e-4
 ALLOWED_FLIPS = 0.03  # of all items
+#: of each format, what a profile must have measured
+MEASURED = ("load_seconds", "prefill_tokens_per_second", "decode_tokens_per_second", "must_fit_bytes")
+#: formats whose head is made as the profile's processor has it
+HEADED = ("onnx-w8a8",)
 _LINE = "{:<12}{:<5}{:<22}{}"
 
 
@@ -29,18 +35,19 @@ class Board:
 
     def __init__(self, work: Path, stated: str) -> None:
         self.name, self.processor, self.architecture = stated.split(":")
+        self.profile, self.folder = device.load(self.name), work / self.name
         file = work / f"{self.name}.json"
-        told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"machine": "", "steps": []}
-        self.machine = told["machine"]
+        told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"processors": 0, "steps": []}
+        self.processors = told["processors"]
         self.steps = {each["step"]: each for each in told["steps"]}
-        self.rows = read_rows(work / self.name / "results.jsonl")
+        self.rows = read_rows(self.folder / "results.jsonl")
         self.here = read_rows(work / self.architecture / "here" / "results.jsonl")
         self.wheels = json.loads((work / "prepared.json").read_text(encoding="utf-8"))["wheels"][self.name]
 
     def verdicts(self) -> list[tuple[str, str, bool]]:
         """(what, what was seen, whether it is right) for everything."""
         found = [self._installs(), *self._refuses(), *self._dies(), *self._doctor(), self._gate()]
-        return [*found, self._profile(), *self._evaluates()]
+        return [*found, *self._profile(), *self._evaluates()]
 
     def _code(self, step: str) -> int:
         return int(self.steps[step]["code"]) if step in self.steps else -1
@@ -88,18 +95,32 @@ class Board:
         said = "; ".join(failed) or f"{n} artifacts: {', '.join(dict.fromkeys(parts))}"
         return "gate", said, bool(n) and not failed and bool(parts)
 
-    def _profile(self) -> tuple[str, str, bool]:
-        figures = {f: row for (f, metric, _), row in self.rows.items() if metric == "decode_tokens_per_second"}
-        bad = [f for f in FORMATS.split(",") if f not in figures or figures[f]["status"] != "ok"]
-        said = f"no figure of {', '.join(bad)}" if bad else f"{len(figures)} formats, load to memory"
-        return "profile", said, not bad
+    def _profile(self) -> list[tuple[str, str, bool]]:
+        """Every figure is there, and the choices of the board's profile were taken: threads, and the ONNX head."""
+        rows = {(name, metric): self.rows.get((name, metric)) for name in FORMATS.split(",") for metric in MEASURED}
+        bad = [" ".join(which) for which, row in rows.items() if not row or row["status"] != "ok" or not row["samples"]]
+        said = f"no {', '.join(bad)}" if bad else f"{len(rows)} figures of {len(FORMATS.split(','))} formats"
+        threads = sorted({row["parameters"]["settings"]["threads"] for row in rows.values() if row})
+        wanted = min(self.profile.decode_threads, self.processors)
+        return [
+            ("profile", said, self._code("profile") == 0 and not bad),
+            ("threads", f"{threads}, the profile's on {self.processors} processors {wanted}", threads == [wanted]),
+            *(self._head(name) for name in HEADED),
+        ]
+
+    def _head(self, name: str) -> tuple[str, str, bool]:
+        """A processor without dot products unpacks blocks for each product, so that the head is none of them."""
+        manifest = self.folder / "artifacts" / f"model-{name}.manifest.json"
+        told = json.loads(manifest.read_text(encoding="utf-8"))["options"] if manifest.is_file() else {}
+        wanted = "dotprod" not in self.profile.isa
+        return name, f"plain head {told.get('plain_head')}, the profile's {wanted}", told.get("plain_head") is wanted
 
     def _evaluates(self) -> list[tuple[str, str, bool]]:
         found = []
         for name in FORMATS.split(","):
-            here, there = (rows.get((name, "kl_divergence", "")) for rows in (self.here, self.rows))
+            here, there = (rows.get((name, "kl_divergence")) for rows in (self.here, self.rows))
             found.append(self._divergence(name, here, there))
-            here, there = (rows.get((name, "accuracy", "")) for rows in (self.here, self.rows))
+            here, there = (rows.get((name, "accuracy")) for rows in (self.here, self.rows))
             found.append(self._answers(name, here, there))
         return found
 
@@ -118,10 +139,10 @@ class Board:
         return name, said, abs(b - a) <= ALLOWED_NATS + ALLOWED_SHARE * a
 
 
-def read_rows(file: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """(format, metric, task) -> the last row of it."""
+def read_rows(file: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """(format, metric) -> the last row of it."""
     rows = [json.loads(line) for line in file.open(encoding="utf-8")] if file.is_file() else []
-    return {(row["format"], row["metric"], str(row["parameters"].get("task", ""))): row for row in rows}
+    return {(row["format"], row["metric"]): row for row in rows}
 
 
 def main() -> None:
