@@ -188,13 +188,15 @@ class Measuring:
         return emulate(self.device, host.machine())
 
     def key(self, artifact: Artifact, step: str, wanted: Mapping[str, Any]) -> str:
-        """What a step's result depends on, as one digest: the artifact, the settings, the device and the runtime."""
+        """What a step's result depends on, as one digest: the artifact, the runtime, the context, and what is `wanted`.
+
+        Neither the device nor its threads: answers are the same in every device's place, to within rounding. A step
+        that takes times or memory wants them as well.
+        """
         depends = {
             "step": step,
             "artifact": artifact.sha256,
             "runtime": runtime_version(artifact.container),
-            "device": self.device.name,
-            "threads": self.emulation.decode_threads,
             "context": self.context,
             **wanted,
         }

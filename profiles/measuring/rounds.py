@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from ... import child
+from ... import Error, child
 from ...child import Outcome
-from ...convert.artifact import Artifact
+from ...convert.artifact import Artifact, files_of
 from ...runtimes.session import Settings
 from ..machine import host
 from ..machine.confinement import Limit, confine
@@ -18,6 +19,12 @@ from .variant import PLAIN, Variant, described
 
 #: what a variant that failed has rows of: what its table shows
 _SHOWN = ("prefill_tokens_per_second", "decode_tokens_per_second", "peak_rss_bytes")
+_UNTOLD = "this system does not tell"
+#: what an answer tells of its round, kept as lists among the parameters, a place for each round
+_OF_ROUNDS = ("conditions", "marks", "fetched_bytes", "energy")
+_LOADING = ("load_seconds", "first_token_seconds")
+#: of an artifact; where as much came from the disk, its load was a cold one (libraries come from there, too)
+COLD_SHARE = 0.05
 _ENTRY = "edgequant.profiles.measuring.speed:measure"
 
 
@@ -69,12 +76,17 @@ class Rounds:
     def _begun(self, take: Take) -> _Gathered:
         """What the store has of a take's first rounds, where nothing of the kind was stored since."""
         settings, key = self._settings(take), self._key(take)
-        last = {(row.format, row.metric, row.variant_key): row for row in self.measuring.store.rows}
+        last = {(row.format, row.metric, row.variant_key): row for row in self.rows_here()}
         found = {row.metric: row for row in last.values() if row.parameters.get("begun") == key}
         if not found:
             return _Gathered(take=take, settings=settings)
         used = next(iter(found.values())).parameters["settings"]
         return _Gathered(take=take, settings=Settings(**used), values=_rounds_of(found))
+
+    def rows_here(self) -> list[Measurement]:
+        """Stored speed and memory of this device on this processor."""
+        here = (self.measuring.device.name, host.machine().cpu)
+        return [row for row in self.measuring.store.rows if row.place == here]
 
     def _last_round(self, take: Take) -> int:
         """A sustained run is one, and long."""
@@ -85,20 +97,22 @@ class Rounds:
         return self.measuring.store.has(self._key(take))
 
     def _key(self, take: Take) -> str:
-        """Speeds are those of one processor; another machine measures anew."""
-        ours = self.measuring
-        depends = {**vars(ours.speed_settings), "cpu": host.machine().cpu}
-        depends |= {"prefill_threads": ours.emulation.prefill_threads, "variant": take.variant.to_json()}
+        """Speeds are those of one processor in one device's place; another machine measures anew."""
+        ours, emulation = self.measuring, self.measuring.emulation
+        depends = {**vars(ours.speed_settings), "cpu": host.machine().cpu, "device": ours.device.name}
+        depends |= {"threads": emulation.decode_threads, "prefill_threads": emulation.prefill_threads}
+        depends |= {"limit_bytes": emulation.limit_bytes} if emulation.limit_bytes else {}
+        depends["variant"] = take.variant.to_json()
         return ours.key(take.artifact, "speed", depends)
 
     def _settings(self, take: Take) -> Settings:
         """What the variant and the device leave of the engine's choices."""
-        ours, variant = self.measuring, take.variant
+        ours, variant, emulation = self.measuring, take.variant, self.measuring.emulation
         lengths = ours.speed_settings
-        threads = variant.threads or ours.emulation.decode_threads
-        prefill = variant.prefill_threads or variant.threads
+        threads = emulation.threads(variant.threads) or emulation.decode_threads
+        prefill = emulation.threads(variant.prefill_threads or variant.threads)
         if take.artifact.container == "gguf":
-            prefill = prefill or ours.emulation.prefill_threads
+            prefill = prefill or emulation.prefill_threads
         return Settings(
             threads=threads,
             prefill_threads=None if prefill == threads else prefill,
@@ -141,9 +155,9 @@ class Rounds:
         job |= {"depth": take.variant.depth, "sustained_seconds": take.variant.sustained_seconds}
         with ExitStack() as stack:
             runner: Callable[..., Outcome] = child.run
-            limit_bytes = take.variant.limit_memory_bytes or ours.emulation.limit_bytes
+            limit_bytes = ours.emulation.memory_bytes(take.variant.limit_memory_bytes)
             if limit_bytes:
-                each.limit = stack.enter_context(confine(limit_bytes, files=[take.artifact.path]))
+                each.limit = stack.enter_context(confine(limit_bytes, files=files_of(Path(take.artifact.path))))
                 runner = partial(_confined, each.limit)
             outcome, each.settings = ours.fence.run(
                 _ENTRY,
@@ -163,7 +177,7 @@ class Rounds:
         rows: list[Measurement] = []
         for metric in self._metrics(each):
             samples = _samples(each, metric)
-            note = each.failed.note if each.failed else _notes(each) if samples else "this system does not tell"
+            note = each.failed.note if each.failed else self._note(each, metric) if samples else _UNTOLD
             row = ours.row(
                 each.take.artifact,
                 metric,
@@ -185,18 +199,23 @@ class Rounds:
             **vars(self.measuring.speed_settings),
             "settings": each.settings.to_json(),
             "seconds": round(each.seconds, 2),
-            "conditions": [value["conditions"] for value in answers],
-            "marks": [list(value.get("marks", ())) for value in answers],
+            **{name: [value.get(name) for value in answers] for name in _OF_ROUNDS},
         }
         if differs := each.take.variant.to_json():
             made["variant"] = differs
         if each.limit:
             made["limit"] = each.limit.to_json()
         if not self.measuring.device.is_host:
-            made["emulation"] = self.measuring.emulation.meaning
+            made["emulation"] = self.measuring.emulation.meaning(each.limit.kind if each.limit else "")
         if series := next((value["series"] for value in answers if value.get("series")), None):
             made["series"] = series
         return made
+
+    def _note(self, each: _Gathered, metric: str) -> str:
+        """What must be said of a metric's numbers, one "code: sentence" a line."""
+        said = [_notes(each), self.measuring.emulation.held_back(each.take.variant)]
+        said += [_cold(each)] if metric in _LOADING else []
+        return "\n".join(line for line in said if line)
 
     def _metrics(self, each: _Gathered) -> Sequence[str]:
         """What the take has rows of; a plain one has one of every metric, so that nothing is blank without a reason."""
@@ -220,16 +239,19 @@ def _rounds_of(rows: Mapping[str, Measurement]) -> list[tuple[int, Mapping[str, 
                     metric: [s for s, n in zip(row.samples, row.parameters["rounds"], strict=True) if n == number]
                     for metric, row in rows.items()
                 },
-                "conditions": conditions,
-                "marks": marks,
+                **{name: (one.get(name) or [None] * len(numbers))[place] for name in _OF_ROUNDS},
             },
         )
-        for number, conditions, marks in zip(numbers, one["conditions"], one["marks"], strict=True)
+        for place, number in enumerate(numbers)
     ]
 
 
 def _confined(limit: Limit, entry: str, job: Mapping[str, Any], **options: Any) -> Outcome:
-    return limit.judge(child.run(entry, job, started=limit.take, **options))
+    """What becomes of a child under the limit; where the system refuses to lay it, that is a result, too."""
+    try:
+        return limit.judge(child.run(entry, job, started=limit.take, **options))
+    except Error as error:
+        return Outcome(status="unsupported", note=str(error))
 
 
 def _samples(each: _Gathered, metric: str) -> list[tuple[int, float]]:
@@ -242,10 +264,20 @@ def _samples(each: _Gathered, metric: str) -> list[tuple[int, float]]:
 def _notes(each: _Gathered) -> str:
     """What must be said of a take's numbers, one "code: sentence" a line: the first of a code in all rounds."""
     said = [] if not each.take.variant.repack else [fallback(each.settings)]
-    marks = [mark for _, value in each.values for mark in value.get("marks", ())]
+    marks = [mark for _, value in each.values for mark in value.get("marks") or ()]
     first = {mark.partition(": ")[0]: mark for mark in reversed(marks)}
     n = len(each.values)
     for code, mark in sorted(first.items()):
-        times = sum(any(m.partition(": ")[0] == code for m in value.get("marks", ())) for _, value in each.values)
+        times = sum(any(m.partition(": ")[0] == code for m in value.get("marks") or ()) for _, value in each.values)
         said.append(mark if n == 1 else f"{mark} ({times} of {n} rounds)")
     return "\n".join(line for line in said if line)
+
+
+def _cold(each: _Gathered) -> str:
+    """What must be said of loads that had to wait for the disk."""
+    fetched = [value.get("fetched_bytes") or 0 for _, value in each.values]
+    cold = [n_bytes for n_bytes in fetched if n_bytes > COLD_SHARE * each.take.artifact.size_bytes]
+    if not cold:
+        return ""
+    times = f" ({len(cold)} of {len(fetched)} rounds)" if len(fetched) > 1 else ""
+    return f"cold load: {max(cold) / 1e6:,.1f} MB came from the disk{times}"

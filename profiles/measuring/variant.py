@@ -26,6 +26,12 @@ class Variant:
         """What differs, as plain JSON values; empty for the plain measurement."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Variant":
+        """The reverse of `to_json`; keys that a later version wrote are left out."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
     @property
     def computes_differently(self) -> bool:
         """Whether it changes the answers, so that its divergence is a question."""

@@ -36,7 +36,7 @@ class VariantQuality:
         """Measure and store one take's divergence."""
         ours, artifact, variant = self.measuring, take.artifact, take.variant
         settings = Settings(
-            threads=variant.threads or ours.emulation.prefill_threads,
+            threads=ours.emulation.threads(variant.threads) or ours.emulation.prefill_threads,
             context=ours.context,
             cache_type=variant.cache_type,
             flash_attention=variant.flash_attention,

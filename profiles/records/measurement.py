@@ -75,6 +75,11 @@ class Measurement:
         """The variant as one word, for telling rows apart; "" for a plain row."""
         return json.dumps(self.variant, sort_keys=True) if self.variant else ""
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Device and processor that speed and memory are those of; ("", "") for answers, which are the same on all."""
+        return (self.device, str(self.host.get("cpu", ""))) if self.metric in SPEED_METRICS else ("", "")
+
     def to_json(self) -> dict[str, Any]:
         """The row as plain JSON values."""
         return asdict(self)

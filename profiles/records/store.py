@@ -4,9 +4,12 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ... import Error
 from .measurement import SCHEMA, Measurement
+
+_KINDS = {"emulated": bool, "host": dict, "samples": list, "parameters": dict, "schema": int}  # all else are texts
 
 
 class Store:
@@ -37,21 +40,57 @@ class Store:
     def has(self, key: str) -> bool:
         """Whether rows of the step with this key (`parameters["key"]`) are the ones that count, and did not fail.
 
-        Rows of the same format, metric and variant that were stored later count instead, under other settings or not.
+        Rows of the same format, metric, variant and (of speed and memory) device and processor that were stored later
+        count instead, under other settings or not.
         """
-        latest = {(row.format, row.metric, row.variant_key): row for row in self.rows}
+        latest = {(row.format, row.metric, row.variant_key, row.place): row for row in self.rows}
         return any(row.parameters.get("key") == key and row.status == "ok" for row in latest.values())
 
 
 def read(path: Path) -> list[Measurement]:
-    """All rows of a results file; `Error` names the line that is none, or of another schema."""
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            values = json.loads(line)
-            if values["schema"] != SCHEMA:
-                raise Error(f"{path}, line {number}: schema {values['schema']}, this version reads {SCHEMA}")
-            rows.append(Measurement.from_json(values))
-        except (ValueError, KeyError, TypeError):
-            raise Error(f"{path}, line {number}: no measurement") from None
-    return rows
+    """All rows of a results file, but for a last line that was begun and never finished; the file stays as it is.
+
+    `Error` names the line that is none, or of another schema, and a file that cannot be read.
+    """
+    try:
+        *lines, last = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise Error(f"{path} cannot be read: {error.strerror}") from None
+    if last and not _is_cut(last):
+        lines.append(last)
+    return [_row(line, path, number) for number, line in enumerate(lines, 1)]
+
+
+def _is_cut(line: bytes) -> bool:
+    """Whether a row was begun and never finished."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return line.startswith(b"{")
+    return False
+
+
+def _row(line: bytes, path: Path, number: int) -> Measurement:
+    try:
+        values = json.loads(line.decode("utf-8"))
+        if values["schema"] != SCHEMA:
+            raise Error(f"{path}, line {number}: schema {values['schema']}, this version reads {SCHEMA}")
+        row = Measurement.from_json(values)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Error(f"{path}, line {number}: no measurement") from None
+    if wrong := _wrong(values):
+        raise Error(f"{path}, line {number}: {wrong}")
+    return row
+
+
+def _wrong(values: dict[str, Any]) -> str:
+    """What of a row is not of its kind; "" where all is."""
+    for name, value in values.items():
+        kind = _KINDS.get(name, str)
+        if not isinstance(value, kind):
+            return f"{name} is no {'text' if kind is str else kind.__name__}"
+    if not all(isinstance(sample, int | float) and not isinstance(sample, bool) for sample in values["samples"]):
+        return "samples are not all numbers"
+    if not isinstance(values["parameters"].get("variant") or {}, dict):
+        return "the variant is no dict"
+    return ""
