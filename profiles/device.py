@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from . import device_table, kernels, saved_probe
@@ -11,6 +12,7 @@ from .machine.cores import Cores as Cores
 HOST = "host"
 DEFAULT_CONTEXT = 2048
 UNSOURCED = device_table.UNSOURCED
+THIS_MACHINE = "this machine: "  # begins the title of the machine that this runs on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,7 @@ class Device:
     slow_formats: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     kernels: tuple[KernelSpeed, ...] = ()
+    cpu_names: tuple[str, ...] = ()  # what such a machine calls itself (`host.cpu_name`), "*" for what differs
     is_host: bool = False  # True for the machine this runs on
 
     @property
@@ -69,16 +72,11 @@ class Device:
         """Threads for anything that has one count of them: those of decode."""
         return self.decode_threads
 
-    @property
-    def bandwidth_bytes_per_second(self) -> float | None:
-        """Memory bandwidth as it was measured; None where only the data sheet's is known."""
-        return self.measured_bandwidth_bytes_per_second
-
 
 def from_json(values: Mapping[str, Any]) -> Device:
     """The reverse of `dataclasses.asdict`, after a way through JSON; reads what version 0.1 wrote as well."""
     given = _renewed(values)
-    given |= {key: tuple(given[key]) for key in ("isa", "slow_formats", "notes") if key in given}
+    given |= {key: tuple(given[key]) for key in ("isa", "slow_formats", "notes", "cpu_names") if key in given}
     given["cores"] = tuple(Cores(**each) for each in given["cores"])
     given["read_bandwidths"] = tuple((int(n), float(rate)) for n, rate in given.get("read_bandwidths", ()))
     given["kernels"] = tuple(KernelSpeed(**each) for each in given.get("kernels", ()))
@@ -105,6 +103,9 @@ def names() -> list[str]:
 def load(name_or_path: str) -> Device:
     """The device of that name, of a TOML file (a path that ends in .toml), or "host" for this machine.
 
+    A file's device is called as the file is, without .toml; where that is the name of a profile of ours, or "host", as
+    that of a probe saved elsewhere is, it keeps the ending ("host.toml"), so that the two are told apart.
+
     `Error` for a name that is not known (with the nearest), a file that cannot be read and a table that is not right.
     """
     if name_or_path == HOST:
@@ -112,7 +113,19 @@ def load(name_or_path: str) -> Device:
     path = device_table.path_of(name_or_path, known=names())
     table = device_table.read(path)
     slow = dict.fromkeys([*table.get("slow_formats", ()), *kernels.slow_formats(table["isa"])])
-    return from_json({**_figures(table), "name": path.stem, "slow_formats": list(slow)})
+    said = {"name": _name(path), "title": table["title"].removeprefix(THIS_MACHINE), "cpu_names": _cpu_names(table)}
+    return from_json({**_figures(table), **said, "slow_formats": list(slow)})
+
+
+def _name(path: Path) -> str:
+    is_ours = path.resolve().parent == device_table.FOLDER.resolve()
+    return path.name if path.stem in names() and not is_ours else path.stem
+
+
+def _cpu_names(table: Mapping[str, Any]) -> list[str]:
+    """What a profile says, or else what the machine was called that a probe measured."""
+    probed = table.get("probe", {}).get("cpu")
+    return table.get("cpu_names") or ([probed] if isinstance(probed, str) else [])
 
 
 def _figures(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +156,7 @@ def from_machine(here: host.Machine) -> Device:
     """This machine without anything that takes a measurement."""
     return Device(
         name=HOST,
-        title=f"this machine: {here.cpu}",
+        title=f"{THIS_MACHINE}{here.cpu}",
         cores=here.cores,
         isa=here.isa,
         ram_bytes=here.memory_bytes,

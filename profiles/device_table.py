@@ -2,21 +2,27 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import Error
+from ..convert.formats import FORMATS
+from ..convert.ladder import BLOCKS
+from ..runtimes.session import RUNTIMES
+from .machine import host
 
 FOLDER = Path(__file__).parent / "devices"
 UNSOURCED = "unsourced"
 METHODS = ("read", "scan", "memset", "memcpy")
+LEAST_CONTEXT = 128  # tokens: what `--context` takes at least
 _COUNT, _RATE, _TEXT, _TEXTS, _TABLE = "count", "rate", "text", "list of texts", "table"
 _ROWS, _FACTS, _ZERO_OR_MORE = "list of tables", "table of facts", "number of zero or more"
 
 #: key of a profile -> what TOML value it takes; `name` is the file's name
 KEYS: Mapping[str, str] = {
     "title": _TEXT,
+    "cpu_names": _TEXTS,
     "cores": _ROWS,
     "isa": _TEXTS,
     "ram_bytes": _COUNT,
@@ -68,8 +74,8 @@ def path_of(name_or_path: str, *, known: Sequence[str]) -> Path:
     if name_or_path.endswith(".toml"):
         return Path(name_or_path)
     if name_or_path not in names():
-        near = difflib.get_close_matches(name_or_path, known, n=1, cutoff=0.4)
-        suggestion = f"did you mean {near[0]}? " if near else ""
+        near = nearest(name_or_path, known)
+        suggestion = f"did you mean {near}? " if near else ""
         raise Error(
             f"unknown device {name_or_path!r}",
             hint=f"{suggestion}known: {', '.join(known)}; or the path of a .toml file",
@@ -90,6 +96,7 @@ def read(path: Path) -> dict[str, Any]:
         for row in table.get(key, ()):
             _check(f"{path}, [[{key}]]", row, kinds, [name for name in kinds if name not in _OPTIONAL_IN_ROWS])
     _check_figures(path, table)
+    _check_names(path, table)
     return table
 
 
@@ -101,8 +108,8 @@ def sources(table: Mapping[str, Any]) -> dict[str, str]:
 def _check(where: str, table: Mapping[str, Any], kinds: Mapping[str, str], required: Sequence[str]) -> None:
     known = f"keys: {', '.join(kinds)}"
     for key in sorted(table.keys() - kinds.keys()):
-        near = difflib.get_close_matches(key, kinds, n=1)
-        raise Error(f"{where}: unknown key {key!r}", hint=f"did you mean {near[0]}?" if near else known)
+        near = nearest(key, kinds, cutoff=0.6)
+        raise Error(f"{where}: unknown key {key!r}", hint=f"did you mean {near}?" if near else known)
     for key in required:
         if key not in table:
             raise Error(f"{where}: the key {key!r} is missing", hint=known)
@@ -118,12 +125,44 @@ def _check_figures(path: Path, table: Mapping[str, Any]) -> None:
         raise Error(f"{path}: measured_bandwidth_bytes_per_second and bandwidth_method go together")
     if table.get("bandwidth_method", METHODS[0]) not in METHODS:
         raise Error(f"{path}: bandwidth_method is none of {', '.join(METHODS)}")
+    if table["context"] < LEAST_CONTEXT:
+        raise Error(f"{path}: context = {table['context']} is less than {LEAST_CONTEXT} tokens")
     n_cores = sum(each["count"] for each in table["cores"])
     for key in ("prefill_threads", "decode_threads"):
         if table[key] > n_cores:
             raise Error(f"{path}: {key} is more than the {n_cores} cores")
     for key in sorted(table.get("sources", {}).keys() - table.keys()):
         raise Error(f"{path}: sources names {key!r}, which the table does not have")
+
+
+def _check_names(path: Path, table: Mapping[str, Any]) -> None:
+    """Refuse instruction sets, containers and types that nothing here goes by: what rests on them would be off."""
+    for name in table["isa"]:
+        _check_name(f"{path}: isa", name, list(dict.fromkeys(host.ISA_NAMES.values())))
+    for row in table.get("kernels", ()):
+        _check_name(f"{path}, [[kernels]]: container", row["container"], list(RUNTIMES))
+        _check_name(f"{path}, [[kernels]]: type", row["type"], _types(row["container"]))
+
+
+def _types(container: str) -> Sequence[str]:
+    """What a kernel's weights may be; earlier probes timed IQ4_NL besides."""
+    if container == "gguf":
+        return (*BLOCKS, "IQ4_NL")
+    return [name for name, fmt in FORMATS.items() if fmt.container == container]
+
+
+def _check_name(where: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        near = host.ISA_NAMES.get(name.lower()) or nearest(name, known)
+        suggestion = f"did you mean {near}? " if near in known else ""
+        raise Error(f"{where}: {name!r} is not known", hint=f"{suggestion}known: {', '.join(known)}")
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.4) -> str:
+    """The known name that was most likely meant, whatever its case; "" where none is near."""
+    by_lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    return by_lower[near[0]] if near else ""
 
 
 def _fits(value: Any, kind: str) -> bool:

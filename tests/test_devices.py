@@ -3,13 +3,14 @@
 import io
 import json
 from dataclasses import asdict, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
 
 from edgequant import Error
-from edgequant.profiles import device
+from edgequant.profiles import device, device_table
 from edgequant.profiles.device import Cores, Device, KernelSpeed
 from edgequant.profiles.machine import host
 from edgequant.report import device_listing
@@ -134,7 +135,8 @@ def test_the_listing_fits_80_columns_and_marks_what_is_no_reading() -> None:
 def test_a_profile_of_one_s_own(tmp_path: Path) -> None:
     path = write(tmp_path, MINE)
     mine = device.load(path)
-    assert (mine.name, mine.title, mine.isa, mine.bandwidth_bytes_per_second) == ("mine", "My board", ("neon",), None)
+    assert (mine.name, mine.title, mine.isa) == ("mine", "My board", ("neon",))
+    assert (mine.measured_bandwidth_bytes_per_second, mine.cpu_names) == (None, ())
     assert mine.cores == (Cores(kind="big", count=4, clock_hz=2.4e9), Cores(kind="small", count=2))
     assert (mine.n_cores, mine.prefill_threads, mine.decode_threads, mine.threads) == (6, 6, 4, 4)
     assert set(device.sources(path).values()) == {"unsourced"}
@@ -142,7 +144,7 @@ def test_a_profile_of_one_s_own(tmp_path: Path) -> None:
 
 def test_this_machine() -> None:
     here = device.load("host")
-    assert here.is_host and here.name == "host" and here.bandwidth_bytes_per_second is None
+    assert here.is_host and here.name == "host" and here.measured_bandwidth_bytes_per_second is None
     assert 1 <= here.threads <= here.n_cores
     assert 0 < here.usable_ram_bytes <= here.ram_bytes
     assert here.context == 2048
@@ -168,6 +170,8 @@ def test_an_unknown_device_lists_the_known_and_names_the_nearest() -> None:
         (("clock_hz = 2.4e9", "clock_hz = nan"), "clock_hz = nan is no positive number"),
         (("decode_threads = 4", "decode_threads = 0"), "no positive whole number"),
         (("decode_threads = 4", "decode_threads = 7"), "decode_threads is more than the 6 cores"),
+        (("context = 2048", "context = 127"), "context = 127 is less than 128 tokens"),
+        (('isa = ["neon"]', 'isa = ["asimd"]'), "isa: 'asimd' is not known"),
         (("context = 2048", "context = 2048\nbandwidth_method = 'read'"), "go together"),
         (
             ("context = 2048", "context = 2048\nmeasured_bandwidth_bytes_per_second = 1\nbandwidth_method = 'guess'"),
@@ -184,6 +188,80 @@ def test_a_profile_that_is_not_right_is_refused(tmp_path: Path, change: tuple[st
     assert change[0] in MINE
     with pytest.raises(Error, match=message):
         device.load(write(tmp_path, MINE.replace(*change)))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("asimd", "neon"), ("NEON", "neon"), ("asimddp", "dotprod"), ("dotprd", "dotprod"), ("AVX-512F", "avx512f")],
+)
+def test_an_instruction_set_by_another_name_is_put_right(tmp_path: Path, written: str, meant: str) -> None:
+    """Taken as it stands it would switch off every fact about the processor's kernels, unseen."""
+    with pytest.raises(Error) as caught:
+        device.load(write(tmp_path, MINE.replace('"neon"', f'"neon", "{written}"')))
+    assert caught.value.hint.startswith(f"did you mean {meant}? known: sse4_2, ")
+
+
+KERNEL = """
+[[kernels]]
+container = "gguf"
+type = "Q4_K"
+threads = 4
+weights_per_second_decode = 1e10
+weights_per_second_prefill = 1e11
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "hint"),
+    [
+        (('"gguf"', '"GGUF"'), "container: 'GGUF' is not known", "did you mean gguf? known: gguf, onnx"),
+        (('"gguf"', '"onnx"'), "type: 'Q4_K' is not known", "known: onnx-fp32, onnx-int8"),
+        (('"Q4_K"', '"Q4_K_M"'), "type: 'Q4_K_M' is not known", "did you mean Q4_K?"),
+        (('"Q4_K"', '"bf16"'), "type: 'bf16' is not known", "did you mean BF16?"),
+    ],
+)
+def test_speeds_of_kernels_that_there_are_not_are_refused(
+    tmp_path: Path, change: tuple[str, str], message: str, hint: str
+) -> None:
+    assert device.load(write(tmp_path, MINE + KERNEL)).kernels[0].type == "Q4_K"
+    assert device.load(write(tmp_path, MINE + KERNEL.replace("Q4_K", "IQ4_NL"))).kernels  # of an earlier probe
+    with pytest.raises(Error, match=message) as caught:
+        device.load(write(tmp_path, MINE + KERNEL.replace(*change)))
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(("file", "name"), [("host", "host.toml"), ("rpi5-8gb", "rpi5-8gb.toml"), ("mine", "mine")])
+def test_a_file_is_never_called_as_a_device_that_is_known(tmp_path: Path, file: str, name: str) -> None:
+    path = tmp_path / f"{file}.toml"
+    path.write_text(MINE.replace("My board", "this machine: My board"))
+    found = device.load(str(path))
+    assert (found.name, found.title, found.is_host) == (name, "My board", False)
+    assert device.load(str(device_table.FOLDER / "rpi5-8gb.toml")) == device.load("rpi5-8gb")
+
+
+#: what machines call themselves: recorded /proc/device-tree/model with parts, /proc/cpuinfo, sysctl
+SEEN = {
+    "Raspberry Pi Zero 2 W Rev 1.0 (Cortex-A53)": {"rpi-zero2w"},
+    "Raspberry Pi 3 Model B Plus Rev 1.3 (Cortex-A53)": {"rpi3b-plus"},
+    "Raspberry Pi 3 Model B Rev 1.2 (Cortex-A53)": set(),
+    "Raspberry Pi 4 Model B Rev 1.4 (Cortex-A72)": {f"rpi4-{n}gb" for n in (1, 2, 4, 8)},
+    "Raspberry Pi 400 Rev 1.0 (Cortex-A72)": {"rpi400-4gb"},
+    "Raspberry Pi 5 Model B Rev 1.0 (Cortex-A76)": {f"rpi5-{n}gb" for n in (2, 4, 8, 16)},
+    "Radxa ROCK 5B (Cortex-A55 + Cortex-A76)": {"rk3588-8gb", "rk3588-16gb"},
+    "Apple M1": {"macbook-air-m1-8gb", "macbook-air-m1-16gb"},
+    "Apple M1 Pro": set(),
+    "Intel(R) N100": {"n100-16gb"},
+    "Intel(R) Core(TM) Ultra 7 155H": {"core-ultra-155h-32gb"},
+    "AMD Ryzen 7 7840U w/ Radeon  780M Graphics": {"ryzen-7840u-32gb"},
+    "AMD Ryzen AI 5 340 w/ Radeon 840M": {"ryzen-ai-340-16gb"},
+    "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz": set(),
+}
+
+
+@pytest.mark.parametrize("cpu", SEEN)
+def test_a_profile_knows_the_machines_that_it_is_of(cpu: str) -> None:
+    found = {name for name in NAMES if any(fnmatchcase(cpu, each) for each in device.load(name).cpu_names)}
+    assert found == SEEN[cpu]
 
 
 def test_a_misspelt_key_is_put_right(tmp_path: Path) -> None:
@@ -223,4 +301,4 @@ def test_what_version_0_1_wrote_is_still_read() -> None:
     found = device.from_json(old)
     assert isinstance(found, Device)
     assert (found.n_cores, found.threads, found.prefill_threads) == (4, 4, 4)
-    assert (found.bandwidth_bytes_per_second, found.notes) == (14.1e9, ("no i8mm, bf16 or SVE",))
+    assert (found.measured_bandwidth_bytes_per_second, found.notes) == (14.1e9, ("no i8mm, bf16 or SVE",))
