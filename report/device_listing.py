@@ -46,8 +46,8 @@ def device(found: Device, name_or_path: str = "") -> RenderableType:
     return Group(*_shown(found, sources(name_or_path or found.name)))
 
 
-def probed(found: Probed, *, saved_to: str = "") -> RenderableType:
-    """What a probe found, and where it was kept."""
+def probed(found: Probed, *, saved_to: str | None = None) -> RenderableType:
+    """What a probe found, and where it was kept: None where nobody asked for it, "" where it was refused."""
     limits = {
         "processors": f"{found.facts['logical_cpus']} may be used",
         "processor quota": _quota(found.facts["cpu_quota"]),
@@ -55,9 +55,11 @@ def probed(found: Probed, *, saved_to: str = "") -> RenderableType:
         "free memory": size(found.facts["available_bytes"]),
         "took": f"{found.facts['seconds']:.0f} s",
     }
-    parts = [*_shown(found.device, {}), _grid(limits), _listed(found.notes)]
-    kept = f"Kept in {saved_to}; plans and runs here use it." if saved_to else "Not kept: --save keeps it for plans."
-    return Group(*parts, Text(), Text(printable(kept)))
+    parts = [*_shown(found.device, {}), _grid(limits), _listed([*found.marks, *found.notes])]
+    if saved_to is None:
+        return Group(*parts, Text(), Text("Not kept: --save keeps it for plans."))
+    kept = f"Kept in {saved_to}; plans and runs here use it."
+    return Group(*parts, *([Text(), Text(printable(kept))] if saved_to else []))
 
 
 def _shown(found: Device, stated: Mapping[str, str]) -> Iterator[RenderableType]:
@@ -91,6 +93,8 @@ def _listed(lines: Sequence[str]) -> RenderableType:
 
 def _figures(found: Device) -> Iterator[tuple[str, str, str]]:
     """Key of the source, label and value of each figure, in the order of reading."""
+    if found.cpu_names:
+        yield "cpu_names", "calls itself", ", ".join(found.cpu_names)
     yield "cores", "cores", _cores(found.cores)
     yield "isa", "kernels for", ", ".join(found.isa) or "not known"
     yield "ram_bytes", "memory", size(found.ram_bytes)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from gguf import GGMLQuantizationType, GGUFReader, quants
 
 from edgequant import Error, child, cli
@@ -62,12 +62,12 @@ def probed(**changes: Any) -> probe.Probed:
 
 
 def test_a_saved_probe_is_what_this_machine_is_loaded_with(kept: Path) -> None:
-    assert device.load("host").bandwidth_bytes_per_second is None
+    assert device.load("host").measured_bandwidth_bytes_per_second is None
     assert probe.save(probed()) == kept
     here = device.load("host")
     assert here.is_host and here.kernels == (SPEED,)
     assert here.read_bandwidths == ((1, 1.25e10), (2, 2e10))
-    assert (here.bandwidth_bytes_per_second, here.bandwidth_method) == (2e10, "read")
+    assert (here.measured_bandwidth_bytes_per_second, here.bandwidth_method) == (2e10, "read")
     assert here.storage_bytes_per_second == 9e7
     assert device.sources("host")["kernels"] == "edgequant devices probe, 2026-01-02T03:04:05+00:00"
 
@@ -105,7 +105,7 @@ def test_fewer_threads_than_at_the_probe_make_another_machine_of_it(
     probe.save(probed())
     more = replace(host.machine(), physical_cores=64, limits=host.Limits(cpus=63.0))
     monkeypatch.setattr(host, "machine", lambda: more)
-    assert device.load("host").bandwidth_bytes_per_second is None
+    assert device.load("host").measured_bandwidth_bytes_per_second is None
 
 
 def test_a_damaged_file_is_said_and_left_alone(kept: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -124,6 +124,46 @@ def test_counts_of_threads_that_a_sweep_found_are_remembered(kept: Path) -> None
     probe.remember(prefill_threads=1)
     here = device.load("host")
     assert (here.prefill_threads, here.decode_threads, here.kernels) == (1, 1, (SPEED,))
+
+
+def threads(n: int) -> host.Machine:
+    """This machine as a process sees it that may use so many cores, as `taskset` and quotas leave them."""
+    return replace(host.machine(), physical_cores=n, limits=host.Limits())
+
+
+def test_a_sweep_on_fewer_threads_leaves_a_probe_alone(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`taskset -c 0 edgequant profile RUN --threads sweep`, on a machine that was probed with all of its cores."""
+    four, one = threads(4), threads(1)
+    monkeypatch.setattr(host, "machine", lambda: four)
+    probe.save(probed())
+    before = kept.read_bytes()
+    monkeypatch.setattr(host, "machine", lambda: one)
+    said = "host.toml is of this processor with 4 threads, and this process may use 1"
+    with pytest.raises(Error, match=said) as caught:
+        probe.remember(decode_threads=1)
+    assert kept.read_bytes() == before and "--save --anyway" in caught.value.hint
+    for poorer in (probed(), probed(kernels=()), probed(kernels=(), read_bandwidths=())):
+        assert said in probe.doubt(poorer)
+
+
+def test_more_threads_with_all_that_was_known_take_the_place_of_fewer(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, four = threads(1), threads(4)
+    monkeypatch.setattr(host, "machine", lambda: one)
+    probe.save(probed())
+    monkeypatch.setattr(host, "machine", lambda: four)
+    assert probe.doubt(probed()) == ""
+    assert "with 1 thread, and this process may use 4" in probe.doubt(probed(kernels=()))
+    kept.write_text(kept.read_text().replace('cpu = "', 'cpu = "another '))
+    assert probe.doubt(probed(kernels=())) == ""  # another machine's goes, as ever
+
+
+def test_a_title_does_not_call_another_machine_this_one(kept: Path) -> None:
+    probe.save(probed())
+    assert tomllib.loads(kept.read_text(encoding="utf-8"))["title"] == host.machine().cpu
+    assert device.load(str(kept)).name == "host.toml"
+    assert device.load(str(kept)).cpu_names == (host.machine().cpu,)
 
 
 def test_a_quick_probe_keeps_the_kernels_of_the_last(kept: Path) -> None:
@@ -271,6 +311,7 @@ def test_every_tensor_type_that_the_default_formats_come_to_is_timed() -> None:
                 types |= set(ladder.tensor_types(FORMATS[name], tensors, decoder=decoder).values())
     timed = {type_ for container, type_ in kernel_speeds.TYPES if container == "gguf"}
     assert types - {"F32"} <= timed, types - timed
+    assert timed == ladder.BLOCKS.keys() - {"F32", "BF16"}  # and none that nothing here makes
     onnx = {type_ for container, type_ in kernel_speeds.TYPES if container == "onnx"}
     assert onnx == {name for name in DEFAULT_FORMATS if FORMATS[name].container == "onnx"}
 
@@ -372,18 +413,38 @@ def test_after_the_budget_no_type_is_begun(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_command_measures_shows_and_keeps(kept: Path) -> None:
-    result = CliRunner().invoke(cli.main, ["-q", "devices", "probe", "--quick", "--save", "--json"])
+    words = ["-q", "devices", "probe", "--quick", "--save", "--anyway", "--json"]  # others may use this machine
+    result = CliRunner().invoke(cli.main, words)
     assert result.exit_code == 0, result.output
     values = json.loads(result.stdout)
     assert values["saved"] == str(kept) and kept.is_file()
     assert values["bandwidth_method"] == "read" and values["kernels"] == []
     assert values["probe"]["available_bytes"] > 0 and "cpu_quota" in values["probe"]
-    assert device.load("host").bandwidth_bytes_per_second == pytest.approx(
+    assert device.load("host").measured_bandwidth_bytes_per_second == pytest.approx(
         values["measured_bandwidth_bytes_per_second"], rel=1e-5
     )
     shown = CliRunner().invoke(cli.main, ["devices", "show", "host"])
     assert "read by all decode threads" in " ".join(shown.stdout.split())
     assert "edgequant devices probe, " in shown.stdout
+
+
+def test_what_others_disturbed_is_shown_and_not_kept(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = "shared cores: other processes took 0.40 of a core"
+    found = replace(probed(), facts=probe._facts(host.machine(), 2.0), marks=(mark,))
+    monkeypatch.setattr(probe, "probe", lambda **options: found)
+
+    def call(*more: str) -> Result:
+        return CliRunner().invoke(cli.main, ["-q", "devices", "probe", *more])
+
+    refused = call("--save", "--json")
+    assert refused.exit_code == 1 and not kept.exists()
+    assert refused.stderr.startswith(f"edgequant: not kept: {mark}") and "--anyway" in refused.stderr
+    values = json.loads(refused.stdout)
+    assert (values["saved"], values["not_told"], len(values["kernels"])) == ("", [mark], 1)
+    assert "Not kept" not in call("--save").stdout
+    asked_nothing = call()
+    assert asked_nothing.exit_code == 0 and "--save keeps it" in asked_nothing.stdout
+    assert call("--save", "--anyway").exit_code == 0 and kept.exists()
 
 
 def test_where_nothing_can_be_kept_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from . import speed_model
 from .speed_model import CONTEXT, NARROW, VOCABULARY, Shape
 
 ENTRY = f"{__name__}:measure"
-#: (container, type), what is asked for most first: all tensor types that the default formats come to
+#: (container, type), what is asked for most first: all tensor types that GGUF formats come to, and default ONNX formats
 TYPES: Sequence[tuple[str, str]] = (
     ("gguf", "Q4_K"),
     ("gguf", "Q8_0"),
@@ -40,7 +40,6 @@ TYPES: Sequence[tuple[str, str]] = (
     ("gguf", "Q5_0"),
     ("gguf", "Q5_1"),
     ("gguf", "Q4_1"),
-    ("gguf", "IQ4_NL"),
 )
 BATCH = 128
 _FEW, _MANY = 2, 34  # layers of the narrow models

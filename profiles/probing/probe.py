@@ -6,31 +6,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ... import child
+from ... import Error, child
 from ...child import Progress
 from ...runtimes.session import runtime_version
 from .. import saved_probe
-from ..device import Device, KernelSpeed, from_machine
+from ..device import THIS_MACHINE, Device, KernelSpeed, from_machine
 from ..machine import conditions, host
 from ..machine.cores import read_text
 from . import kernel_speeds, read_bandwidth, storage_speed
 
 _HOW = "edgequant devices probe"
 _WORDS = ("title", "bandwidth_method", "notes")  # no figures: nobody asks for their source
-_NOT_SAVED = ("name", "is_host", "read_bandwidths", "slow_formats")  # of asdict(device)
+_NOT_SAVED = ("name", "is_host", "read_bandwidths", "slow_formats", "cpu_names")  # of asdict(device)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """This machine with what was measured, the facts of the moment (sizes in bytes), and what could not be told."""
+    """This machine with what was measured, and the facts of the moment (sizes in bytes).
+
+    `notes` say what could not be told, `marks` what disturbed it, as `conditions.marks` has it.
+    """
 
     device: Device
     facts: Mapping[str, Any]
     notes: tuple[str, ...]
+    marks: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {**asdict(self.device), "probe": dict(self.facts), "not_told": list(self.notes)}
+        return {**asdict(self.device), "probe": dict(self.facts), "not_told": [*self.marks, *self.notes]}
 
 
 def probe(*, progress: Progress, kernels: bool = True) -> Probed:
@@ -55,7 +59,7 @@ def probe(*, progress: Progress, kernels: bool = True) -> Probed:
         notes += timed.notes
     after = conditions.read()
     facts = _facts(here, after.monotonic_seconds - before.monotonic_seconds)
-    return Probed(device=found, facts=facts, notes=(*conditions.marks(before, after), *notes))
+    return Probed(device=found, facts=facts, notes=tuple(notes), marks=conditions.marks(before, after))
 
 
 def _threads(here: host.Machine) -> dict[str, Any]:
@@ -98,6 +102,11 @@ def _facts(here: host.Machine, seconds: float) -> dict[str, Any]:
     }
 
 
+def doubt(probed: Probed) -> str:
+    """What speaks against keeping a probe: what disturbed it, or what it would put out; "" for nothing."""
+    return "; ".join(probed.marks) or _poorer(_table(probed))
+
+
 def save(probed: Probed) -> Path:
     """Keep what was measured where `load("host")` finds it; a table of kernels is kept if this probe made none."""
     table = _table(probed)
@@ -109,12 +118,32 @@ def save(probed: Probed) -> Path:
     return saved_probe.write(table)
 
 
+def _poorer(table: Mapping[str, Any]) -> str:
+    """What speaks for what is saved of the same processor with other threads, against a table in its place."""
+    saved = saved_probe.read()
+    then, now = saved.get("probe", {}), table["probe"]
+    before = then.get("threads")
+    if then.get("cpu") != now["cpu"] or before == now["threads"]:
+        return ""
+    lost = any(saved.get(key) and not table.get(key) for key in ("kernels", "measured_bandwidth_bytes_per_second"))
+    if lost or (isinstance(before, int) and now["threads"] < before and saved.get("kernels")):
+        threads = "1 thread" if before == 1 else f"{before} threads"
+        return f"{saved_probe.path()} is of this processor with {threads}, and this process may use {now['threads']}"
+    return ""
+
+
 def remember(
     *, prefill_threads: int | None = None, decode_threads: int | None = None, how: str = "edgequant profile"
 ) -> Path:
-    """Keep counts of threads that were found best here; `how` is their source. Other figures stay as they are."""
+    """Keep counts of threads that were found best here; `how` is their source. Other figures stay as they are.
+
+    `Error` where that would put out what a probe saved of this processor with another number of threads.
+    """
     here = host.machine()
     saved = saved_probe.read() if saved_probe.recall(here) else _table(_unmeasured(here))
+    if poorer := _poorer(saved):
+        hint = "measure with these: edgequant devices probe --save --anyway"
+        raise Error(f"the counts of threads are not kept: {poorer}", hint=hint)
     found = {"prefill_threads": prefill_threads, "decode_threads": decode_threads}
     new = {key: value for key, value in found.items() if value is not None}
     sources = {**saved.get("sources", {}), **dict.fromkeys(new, how)}
@@ -128,6 +157,7 @@ def _unmeasured(here: host.Machine) -> Probed:
 def _table(probed: Probed) -> dict[str, Any]:
     """The device as a table of TOML, every figure with its source."""
     values = {key: value for key, value in asdict(probed.device).items() if key not in _NOT_SAVED and value}
+    values["title"] = probed.device.title.removeprefix(THIS_MACHINE)
     rows = [{"threads": n, "bytes_per_second": rate} for n, rate in probed.device.read_bandwidths]
     table = {**values, **({"read_bandwidths": rows} if rows else {})}
     measured, system = f"{_HOW}, {probed.facts['at']}", "this machine's system"
