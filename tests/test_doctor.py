@@ -15,6 +15,8 @@ from rich.console import Console
 
 from edgequant import child
 from edgequant.cli import main
+from edgequant.convert import ladder
+from edgequant.convert.formats import FORMATS
 from edgequant.profiles.doctor import ailments, examination, kernel_trials, trial_model, trial_ort
 from edgequant.profiles.doctor.ailments import NOTES, SLOWS, STOPS
 from edgequant.profiles.doctor.kernel_trials import DIED, FAILED, PLAIN, REPACKED, RIGHT, WRONG, Family, Trial
@@ -190,6 +192,28 @@ def test_large_pages_are_blamed_only_where_an_engine_does_not_load() -> None:
     assert ailments.of_engines({"llama.cpp": "", "onnxruntime": ""}, PI5) == []
 
 
+def test_on_arm_the_doctor_says_that_a_wheel_is_compiled_and_what_spares_it() -> None:
+    """PyPI has llama-cpp-python as a source alone (issue 5)."""
+    small_pages = replace(PI5, page_bytes=4096)
+    (dead,) = ailments.of_engines({"llama.cpp": "no module named llama_cpp", "onnxruntime": ""}, small_pages)
+    (note,) = ailments.of_compiling([dead], PI5)
+    assert "no ready wheel of llama-cpp-python" in note.what and "tens of minutes" in note.what
+    assert note.mend.startswith("or on another machine: edgequant bundle RUN --device")
+    slow = ailments.of_build(("neon",), PI5_ISA)
+    assert ailments.of_compiling(slow, PI5) == [note]
+    other = ailments.of_engines({"onnxruntime": "died of SIGILL"}, PI5)
+    assert ailments.of_compiling([], PI5) == ailments.of_compiling(other, PI5) == []
+
+
+def test_elsewhere_it_asks_for_a_compiler_where_there_is_none() -> None:
+    laptop = replace(PI5, machine="x86_64", system="Linux-6.1-x86_64-with-glibc2.36")
+    slow = ailments.of_build(("avx",), HASWELL)
+    assert ailments.of_compiling(slow, laptop) == []
+    (bare,) = ailments.of_compiling(slow, replace(laptop, compilers=()))
+    assert bare.mend == "sudo apt install g++" and bare.weight == SLOWS
+    assert ailments.of_compiling(slow, replace(laptop, compilers=(), system="macOS-14.5-arm64")) == []
+
+
 def test_swap_of_recorded_machines(tmp_path: Path) -> None:
     """Raspberry Pi OS's file of 100 MB, Fedora's zram, and none; /proc/swaps counts in KiB."""
     head = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
@@ -213,6 +237,14 @@ def test_governors_and_file_systems_of_a_recorded_machine(tmp_path: Path) -> Non
     (tmp_path / "proc/mounts").write_text("/dev/mmcblk0p2 / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n")
     assert surroundings.filesystem_of(Path("/tmp/pip-1"), root=tmp_path) == "tmpfs"
     assert surroundings.filesystem_of(Path("/tmporary"), root=tmp_path) == "ext4"
+
+
+def test_every_type_of_our_own_files_is_tried_and_no_other() -> None:
+    """Those that formats name, and those that rows fall back to; ids are of llama.cpp's enum llama_ftype."""
+    assert trial_model.FILE_TYPES.keys() == ladder.BLOCKS.keys() - {"F32", "F16", "BF16"}
+    stated = {name: fmt.llama_ftype for name, fmt in FORMATS.items() if name in trial_model.FILE_TYPES}
+    assert {name: trial_model.FILE_TYPES[name] for name in stated} == stated
+    assert {"Q5_0", "Q5_1", "Q4_1"} <= {family.name for family in kernel_trials.FAMILIES}
 
 
 def test_children_fit_the_memory() -> None:

@@ -9,13 +9,14 @@ from ..machine.surroundings import Surroundings
 from .kernel_trials import DIED, PLAIN, REPACKED, RIGHT, WRONG, Trial
 
 STOPS, SLOWS, NOTES = "stops", "slows", "note"
-_LLAMACPP = "llama.cpp"
+_LLAMACPP, _LLAMA_PACKAGE = "llama.cpp", "llama-cpp-python"
 _ENOUGH_DISK, _ENOUGH_TEMPORARY, _LITTLE_MEMORY = 2 * 10**9, 5 * 10**8, 10**9
 _USUAL_PAGE = 4096
 _COMPILE = "pip install --force-reinstall --no-cache-dir --no-deps --no-binary llama-cpp-python llama-cpp-python"
 _NO_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 _WITHOUT_AMX = f'CFLAGS="{_NO_AMX}" CXXFLAGS="{_NO_AMX}" {_COMPILE}'
 _OLDEST_INSTRUCTIONS = f'CMAKE_ARGS="-DGGML_NATIVE=OFF" {_COMPILE}'
+_CROSS_COMPILED = "or on another machine: edgequant bundle RUN --device NAME -o bundle.tar (here: sh bundle/install.sh)"
 _64_BITS = "write the 64-bit image to the card or disk (Raspberry Pi Imager: Raspberry Pi OS, 64-bit)"
 _PERFORMANCE = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
 _4K_KERNEL = "echo kernel=kernel8.img | sudo tee -a /boot/firmware/config.txt && sudo reboot"
@@ -53,7 +54,7 @@ def of_engines(notes: Mapping[str, str], around: Surroundings) -> list[Ailment]:
 
 
 def _unloaded(name: str, note: str) -> Ailment:
-    package = {_LLAMACPP: "llama-cpp-python"}.get(name, name)
+    package = _LLAMA_PACKAGE if name == _LLAMACPP else name
     mend = f"pip install --force-reinstall {package}"
     if name == _LLAMACPP and "SIGILL" in note:
         mend = _OLDEST_INSTRUCTIONS
@@ -121,6 +122,19 @@ def of_build(built: Collection[str] | None, isa: Collection[str]) -> list[Ailmen
         return []
     what = f"llama.cpp was built without {', '.join(unused)}, which this processor has"
     return [Ailment(weight=SLOWS, what=what, mend=_COMPILE)]
+
+
+def of_compiling(found: Iterable[Ailment], around: Surroundings) -> list[Ailment]:
+    """What it takes to install llama-cpp-python, where that is to mend something: nobody offers a ready wheel of it."""
+    if not any(_LLAMA_PACKAGE in each.mend for each in found):
+        return []
+    what = f"there is no ready wheel of {_LLAMA_PACKAGE}, so that pip compiles it"
+    if around.machine == "aarch64":
+        what += ", which takes a Raspberry Pi tens of minutes"
+        return [Ailment(weight=NOTES, what=what, mend=_CROSS_COMPILED)]
+    if around.system.startswith("Linux") and "g++" not in around.compilers:
+        return [Ailment(weight=SLOWS, what=f"{what}, and there is no compiler here", mend="sudo apt install g++")]
+    return []
 
 
 def of_surroundings(around: Surroundings, *, isa: Collection[str]) -> list[Ailment]:

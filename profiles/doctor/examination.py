@@ -68,6 +68,11 @@ def examine(*, folder: Path, progress: child.Progress) -> Diagnosis:
         trials = kernel_trials.tried(Path(name), isa=here.isa, at_once=at_once, progress=progress)
     engines = tuple(_engine(container, described[container], trials) for container in RUNTIMES)
     repack = kernel_trials.repack_setting(trials)
+    of_engines = [
+        *ailments.of_engines({engine.name: engine.note for engine in engines}, around),
+        *ailments.of_kernels(trials, isa=here.isa),
+        *ailments.of_build(_kernels(engines), here.isa),
+    ]
     return Diagnosis(
         cpu=here.cpu,
         isa=here.isa,
@@ -76,9 +81,8 @@ def examine(*, folder: Path, progress: child.Progress) -> Diagnosis:
         trials=tuple(trials),
         repack=repack,
         ailments=(
-            *ailments.of_engines({engine.name: engine.note for engine in engines}, around),
-            *ailments.of_kernels(trials, isa=here.isa),
-            *ailments.of_build(_kernels(engines), here.isa),
+            *of_engines,
+            *ailments.of_compiling(of_engines, around),
             *ailments.of_surroundings(around, isa=here.isa),
         ),
         seconds=time.monotonic() - began,

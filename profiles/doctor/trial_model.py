@@ -26,8 +26,9 @@ FILE_TYPES: Mapping[str, int] = {
     "Q6_K": 18,
     "Q3_K": 11,
     "Q2_K": 10,
-    "IQ4_NL": 25,
-    "IQ4_XS": 30,
+    "Q5_1": 9,
+    "Q5_0": 8,
+    "Q4_1": 3,
 }
 _CONFIG: Mapping[str, Any] = {
     "architectures": ["LlamaForCausalLM"],

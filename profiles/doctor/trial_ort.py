@@ -36,10 +36,11 @@ _MATRIX = "blk.0.ffn_gate.weight"
 
 def describe(job: Mapping[str, Any]) -> dict[str, Any]:
     """Version, build and providers."""
-    import onnxruntime as ort
+    import onnxruntime
 
-    build = [part.strip() for part in ort.get_build_info().removeprefix("ORT Build Info:").split(",")]
-    return {"version": ort.__version__, "build": build, "providers": ort.get_available_providers()}
+    build = [part.strip() for part in onnxruntime.get_build_info().removeprefix("ORT Build Info:").split(",")]
+    providers = onnxruntime.get_available_providers()
+    return {"version": onnxruntime.__version__, "build": build, "providers": providers}
 
 
 def product(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
