@@ -18,9 +18,9 @@ from ..profiles.machine import host
 from ..profiles.measuring.measuring import Measuring
 from ..profiles.planning import plan as planning
 from ..profiles.planning.calibration import calibrated
+from ..profiles.planning.evidence import evidence
 from ..profiles.records.request import Request, described
 from ..profiles.records.run_folder import RunFolder
-from ..profiles.records.store import read
 
 Listener = Callable[[str, str, str], None]  # step, format ("" where it concerns the whole run), detail
 
@@ -110,10 +110,8 @@ def accepted(request: Request, checkpoint: Checkpoint) -> Checkpoint:
 
 
 def put_right(made: planning.Plan, request: Request) -> planning.Plan:
-    """The plan with speeds corrected by what an earlier run of the model measured on the device."""
-    results = RunFolder(request.out).results
-    cpu = host.machine().cpu if request.device.is_host else ""
-    return calibrated(made, read(results), cpu=cpu) if results.is_file() else made
+    """The plan with speeds corrected by what an earlier run of the model has of the device (`evidence`)."""
+    return calibrated(made, evidence(request, context=made.context))
 
 
 def ever_asked(folder: RunFolder, formats: Sequence[Format]) -> set[str]:

@@ -7,15 +7,21 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import fake_hub
 import small_checkpoint
 from edgequant import Error, pipeline
+from edgequant.cli import main
 from edgequant.convert import conversion, formats, makers
 from edgequant.convert.checkpoint import Checkpoint, open_folder
 from edgequant.convert.gguf_header import read_header
+from edgequant.convert.inspection import count_onnx
+from edgequant.convert.onnx_header import read_header as read_onnx_header
+from edgequant.convert.onnx_options import OnnxOptions
 from edgequant.profiles import device
 from edgequant.profiles.planning import describing, plan
 from edgequant.profiles.records.request import Request
@@ -79,22 +85,41 @@ def write_checkpoint(folder: Path, *, tied: bool = True) -> Checkpoint:
     return open_folder(folder)
 
 
-def assert_sizes(checkpoint: Checkpoint, names: list[str], folder: Path) -> None:
+def assert_sizes(checkpoint: Checkpoint, names: list[str], folder: Path, **onnx: Any) -> None:
     """Files and their tensor data, to the byte."""
     chosen = [formats.find(name) for name in names]
-    planned = plan.plan(checkpoint, chosen, device.load("rpi5-8gb"), context=512)
+    options = OnnxOptions(**onnx)
+    planned = plan.plan(checkpoint, chosen, device.load("rpi5-8gb"), context=512, onnx=options)
+    workshop = conversion.Workshop(folder=folder, threads=1, onnx=options)
     for fmt, prediction in zip(chosen, planned.formats, strict=True):
-        artifact = conversion.convert(checkpoint, fmt, conversion.Workshop(folder=folder, threads=1))
+        artifact = conversion.convert(checkpoint, fmt, workshop)
         assert (prediction.size_bytes, prediction.size_note) == (artifact.size_bytes, ""), fmt.name
-        if fmt.container == "gguf":
-            header = read_header(Path(artifact.path))
-            assert prediction.tensor_bytes == sum(tensor.n_bytes for tensor in header.tensors), fmt.name
-        assert prediction.bits_per_weight == pytest.approx(artifact.true_bits_per_weight, rel=0.01), fmt.name
+        assert prediction.tensor_bytes == tensor_bytes(Path(artifact.path)), fmt.name
+        if not options.plain_head:  # a tied head of its own counts as further weights in the file
+            assert prediction.bits_per_weight == pytest.approx(artifact.true_bits_per_weight, rel=0.01), fmt.name
+
+
+def tensor_bytes(path: Path) -> int:
+    """As the file's own header has them: of a graph its weights and their scales, and what two tensors share once."""
+    if path.is_dir():
+        return count_onnx(read_onnx_header(path / "model.onnx")).n_bytes
+    return sum(tensor.n_bytes for tensor in read_header(path).tensors)
 
 
 def test_sizes_are_those_of_files_that_were_made(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "tied")
     assert_sizes(checkpoint, ["F16", "Q4_K_M", "Q2_K", "onnx-w8a8"], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(
+    "onnx",
+    [{"plain_head": True}, {"plain_head": True, "per_channel": False}, {"per_channel": False}, {"block_size": 64}],
+)
+def test_sizes_follow_the_options_of_onnx(tmp_path: Path, onnx: dict[str, Any], tied: bool) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", tied=tied)
+    assert_sizes(checkpoint, ["onnx-w8a8", "onnx-int8", "onnx-int4-rtn"], tmp_path / "out", **onnx)
 
 
 @pytest.mark.slow
@@ -186,3 +211,32 @@ def test_a_disk_that_is_too_small_is_refused(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(Error, match=r"has .* MB free, but the run needs about") as caught:
         made.check_disk(tmp_path)
     assert "--formats" in caught.value.hint
+
+
+def test_what_a_run_may_choose_of_onnx_can_be_planned(tmp_path: Path) -> None:
+    """Blocks of 64: half as many scales of 4 bytes."""
+    folder = write_checkpoint(tmp_path / "checkpoint").path
+
+    def planned(*more: str) -> list[dict[str, Any]]:
+        words = ["-q", "plan", str(folder), "--device", "rpi5-8gb", "--formats", "onnx-int8,onnx-w8a8", "--json", *more]
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, result.output
+        rows: list[dict[str, Any]] = json.loads(result.stdout)["formats"]
+        return rows
+
+    usual, larger = planned(), planned("--block-size", "64")
+    n_matrix_weights = 704 * 256 + 4 * (2 * 256 * 256 + 2 * 128 * 256 + 3 * 512 * 256)
+    assert usual[0]["tensor_bytes"] - larger[0]["tensor_bytes"] == 4 * n_matrix_weights // 64
+    assert planned("--per-tensor")[1]["tensor_bytes"] < usual[1]["tensor_bytes"]
+    assert [row["format"] for row in planned("--smooth")] == ["onnx-int8", "onnx-w8a8", "onnx-w8a8-smooth"]
+
+
+def test_while_the_hub_is_asked_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    local = write_checkpoint(tmp_path / "checkpoint")
+    with fake_hub.serve(local.path, "owner/model") as hub:
+        for name, value in {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}.items():
+            monkeypatch.setenv(name, value)
+        result = CliRunner().invoke(main, ["-v", "plan", "owner/model", "--device", "rpi5-8gb", "--formats", "Q8_0"])
+    assert result.exit_code == 0, result.output
+    assert "asks the Hub for the headers of owner/model" in result.stderr
+    assert "asks the Hub" not in result.stdout and "Predicted for model" in result.stdout

@@ -17,19 +17,14 @@ _METRICS = ("decode", "prefill")
 _Ratios = Mapping[tuple[str, str], Mapping[str, float]]
 
 
-def calibrated(plan: Plan, rows: Iterable[Measurement], *, cpu: str = "") -> Plan:
+def calibrated(plan: Plan, rows: Iterable[Measurement]) -> Plan:
     """The plan with every speed times what measured speeds stand to predicted ones; as it is where none was measured.
 
-    Rows count that were measured on the device itself, and on the processor `cpu` where one is named, in the plain way.
-    A format that was measured takes its own ratio, others the median of those of its engine.
+    `rows` are those that tell of the device (`evidence`). A format that was measured takes its own ratio, others the
+    median of those of its engine.
     """
-    ratios = _ratios(plan, [row for row in rows if _counts(row, plan.device, cpu)])
+    ratios = _ratios(plan, rows)
     return replace(plan, formats=tuple(_corrected(each, ratios) for each in plan.formats)) if ratios else plan
-
-
-def _counts(row: Measurement, device: str, cpu: str) -> bool:
-    here = row.device == device and not row.emulated and cpu in ("", row.host.get("cpu"))
-    return here and row.status == "ok" and bool(row.samples) and not row.variant
 
 
 def _ratios(plan: Plan, rows: Iterable[Measurement]) -> _Ratios:

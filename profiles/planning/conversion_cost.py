@@ -88,4 +88,8 @@ def _whole_matrices(model: Model, fmt: Format) -> int:
     """Formats with a scale a channel hold one product's weights as a whole, to turn rows into columns."""
     if not fmt.rounds_activations:
         return 0
-    return max(4 * prod(shape) for name, shape in model.tensors if name.startswith("blk.") and len(shape) > 1)
+    largest = max(4 * prod(shape) for name, shape in model.tensors if name.startswith("blk.") and len(shape) > 1)
+    if onnx_footprint.head_in_blocks(model, fmt):
+        return largest
+    shapes = dict(model.tensors)
+    return max(largest, prod(shapes.get("output.weight") or shapes["token_embd.weight"]))  # a byte each

@@ -43,6 +43,8 @@ def describe(checkpoint: Checkpoint, formats: Sequence[Format], options: OnnxOpt
         graphs={f.name: outline(checkpoint, f, options) for f in formats if fused and f.container == "onnx"},
         fused=fused,
         block_size=options.block_size,
+        per_channel=options.per_channel,
+        plain_head=options.plain_head,
         has_tokenizer=has_tokenizer,
     )
 

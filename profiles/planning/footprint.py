@@ -31,7 +31,6 @@ _REPACKED: Mapping[str, tuple[tuple[str, int], ...]] = {
     "Q5_K": (("i8mm", 8), ("dotprod", 8)),
     "Q6_K": (("i8mm", 8), ("dotprod", 8)),
     "Q8_0": (("i8mm", 4), ("dotprod", 4)),
-    "IQ4_NL": (("avx2", 8), ("dotprod", 4)),
 }
 
 

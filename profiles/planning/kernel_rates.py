@@ -33,7 +33,6 @@ _ZEN4_AVX512 = {
     "Q5_0": Rate(decode=4.3, prefill=11.1),
     "Q5_1": Rate(decode=4.2, prefill=5.2),
     "Q4_1": Rate(decode=4.4, prefill=5.6),
-    "IQ4_NL": Rate(decode=6.8, prefill=16.7),
     "F16": Rate(decode=2.5, prefill=11.2),
     "F32": Rate(decode=1.3, prefill=11.2),
     "onnx-fp32": Rate(decode=1.3, prefill=12.6),
@@ -53,7 +52,6 @@ _ZEN4_AVX2 = {
     "Q5_0": Rate(decode=3.8, prefill=7.2),
     "Q5_1": Rate(decode=3.9, prefill=4.8),
     "Q4_1": Rate(decode=4.7, prefill=6.2),
-    "IQ4_NL": Rate(decode=7.0, prefill=11.5),
     "F16": Rate(decode=2.4, prefill=11.8),
     "F32": Rate(decode=1.3, prefill=11.2),
     "onnx-fp32": Rate(decode=1.3, prefill=11.0),
@@ -64,15 +62,14 @@ _ZEN4_AVX2 = {
 
 #: Cortex-A76 with dot products (2.4 GHz, four threads on a Raspberry Pi 5). Repacked: Q5_K and Q6_K from LFM2-700M and
 #: -350M (641 M and 287 M weights a token of a prompt) in llama.cpp pull requests 19356 and 19360; Q4_K as Q6_K, as on
-#: an M4 with the same kernels (pull requests 17494 and 19360: 96.1 and 94.8 tokens/s of 8B models); Q8_0, Q4_0 and
-#: IQ4_NL, which have no scales within scales: guesses. Not repacked: the same pull requests, others guessed from them
+#: an M4 with the same kernels (pull requests 17494 and 19360: 96.1 and 94.8 tokens/s of 8B models); Q8_0 and Q4_0,
+#: which have no scales within scales: guesses. Not repacked: the same pull requests, others guessed from them
 _A76_DOTPROD = {
     "Q4_K": Rate(decode=3.3, prefill=7.0),
     "Q5_K": Rate(decode=3.1, prefill=5.8),
     "Q6_K": Rate(decode=2.7, prefill=6.9),
     "Q8_0": Rate(decode=3.8, prefill=8.0),
     "Q4_0": Rate(decode=3.8, prefill=8.0),
-    "IQ4_NL": Rate(decode=3.3, prefill=7.0),
     "Q4_1": Rate(decode=3.3, prefill=3.3),
     "Q5_0": Rate(decode=3.0, prefill=3.0),
     "Q5_1": Rate(decode=3.0, prefill=3.0),
@@ -100,7 +97,6 @@ _A72_NEON = {
     "Q4_1": Rate(decode=1.29, prefill=1.29),
     "Q5_0": Rate(decode=1.1, prefill=1.1),
     "Q5_1": Rate(decode=1.1, prefill=1.1),
-    "IQ4_NL": Rate(decode=1.2, prefill=1.2),
     "F32": Rate(decode=1.0, prefill=1.2),
     "onnx-fp32": Rate(decode=1.0, prefill=3.0),
     "onnx-int8": Rate(decode=0.08, prefill=1.5),
@@ -123,13 +119,17 @@ _FAMILIES: tuple[tuple[tuple[str, ...], Mapping[str, Rate], str, float], ...] = 
 #: and Crestmont's 128-bit units do half as many (Intel's optimisation manual; Skymont has twice as many of them).
 #: ARM: 128-bit vector units, two in an A76 and four in an X1, X4 or an Apple performance core (Arm's optimisation
 #: guides; an M4's did 2.6 times an A76's work a cycle in pull request 19360); small in-order cores do a third
+#: Every kind of core in devices/*.toml is here, those that do as much as the reference too; others count as it does
 _CORES: Mapping[str, Mapping[str, float]] = {
     "x86": {
-        **dict.fromkeys(("Gracemont", "Crestmont", "low-power core", "efficient core"), 0.5),
+        **dict.fromkeys(("Zen 4", "Zen 5", "Zen 5c", "Raptor Cove", "Redwood Cove", "performance core"), 1.0),
+        **dict.fromkeys(("x86-64 core", "virtual x86-64 core"), 1.0),  # nothing more is known of them
+        **dict.fromkeys(("Gracemont", "Crestmont", "Crestmont LP", "low-power core", "efficient core"), 0.5),
         "Skymont": 0.9,
         **dict.fromkeys(("Zen 2", "Zen 3", "Skylake"), 0.9),
     },
     "arm": {
+        "Cortex-A76": 1.0,
         **dict.fromkeys(("Cortex-A53", "Cortex-A55", "Cortex-A510", "Cortex-A520"), 0.33),
         **dict.fromkeys(
             ("Cortex-A77", "Cortex-A78", "Cortex-A78AE", "Cortex-A710", "Cortex-A715", "Cortex-A720"), 1.15
@@ -138,7 +138,7 @@ _CORES: Mapping[str, Mapping[str, float]] = {
         **dict.fromkeys(("Firestorm", "Avalanche", "M3 performance", "M4 performance"), 2.4),
         **dict.fromkeys(("Icestorm", "Blizzard", "M3 efficiency", "M4 efficiency"), 0.8),
     },
-    "neon": {**dict.fromkeys(("Cortex-A53", "Cortex-A35"), 0.5)},
+    "neon": {"Cortex-A72": 1.0, **dict.fromkeys(("Cortex-A53", "Cortex-A35"), 0.5)},
 }
 #: what is left of the clock that a core is sold with once all of them multiply: boards hold theirs, x86 chips are sold
 #: by what one core may do for a moment (an N100: 3.4 GHz, 2.9 with all four, Intel's specification; 2.2 under the power

@@ -23,7 +23,9 @@ class Model:
     companion_bytes: int = 0  # of the tokenizer's files in an ONNX folder
     graphs: Mapping[str, Outlined] = field(default_factory=dict)  # of our ONNX graphs, by format
     fused: bool = False  # whether its ONNX graphs are our own, and not Optimum's
-    block_size: int = 32  # weights that share a scale in ONNX formats
+    block_size: int = 32  # weights that share a scale in ONNX formats; this and the next two as in `OnnxOptions`
+    per_channel: bool = True
+    plain_head: bool = False
     has_tokenizer: bool = True  # False where the tokenizer's bytes are guessed
 
     @property

@@ -6,7 +6,7 @@ Tensor data is exact, and our own graphs' files are; what is resident was fitted
 from collections.abc import Iterator
 from math import prod
 
-from ...convert.formats import Format
+from ...convert.formats import FORMATS, Format
 from ...convert.fused.positions import n_positions
 from .model import Model
 
@@ -44,7 +44,8 @@ def resident_bytes(model: Model, fmt: Format) -> int:
     if not model.fused:
         return int(_EXPORTED_COPIES[_bits(fmt)] * file_bytes(model, fmt))
     # a tied embedding is looked up in the file, and multiplied with in a packed copy
-    again = _matrix_bytes(model, dict(model.tensors)[_EMBEDDING], fmt, shared=True) if model.tied else 0
+    twice = model.tied and head_in_blocks(model, fmt)
+    again = _matrix_bytes(model, dict(model.tensors)[_EMBEDDING], fmt, shared=True) if twice else 0
     return file_bytes(model, fmt) + again + _block_sums(model, fmt) + _LOADED_BYTES
 
 
@@ -53,7 +54,8 @@ def _block_sums(model: Model, fmt: Format) -> int:
     if fmt.nominal_bits == 32:
         return 0
     products = [(n, s) for n, s in model.tensors if len(s) > 1 and (model.tied or n != _EMBEDDING)]
-    blocked = [s for n, s in products if fmt.name in _BLOCK_BITS or n in (_EMBEDDING, _HEAD)]
+    head = (_EMBEDDING, _HEAD) if head_in_blocks(model, fmt) else ()
+    blocked = [s for n, s in products if fmt.name in _BLOCK_BITS or n in head]
     return sum(4 * prod(shape[:-1]) * -(-shape[-1] // model.block_size) for shape in blocked)
 
 
@@ -66,10 +68,25 @@ def loading_bytes(model: Model, fmt: Format) -> int:
 def matrix_bytes(model: Model, name: str, shape: tuple[int, ...], fmt: Format) -> int:
     """Bytes of one product's weights, as they are multiplied with."""
     if model.fused:
-        return _matrix_bytes(model, shape, fmt, shared=name in (_EMBEDDING, _HEAD))
+        shared = name in (_EMBEDDING, _HEAD) and head_in_blocks(model, fmt)
+        return _matrix_bytes(model, shape, fmt, shared=shared)
     if fmt.nominal_bits == 32:
         return 4 * prod(shape)
     return _matrix_bytes(model, shape, fmt, shared=False) if fmt.name in _BLOCK_BITS else prod(shape)
+
+
+def bytes_per_weight(format_name: str) -> float:
+    """Of a large matrix of a format's layers, in blocks of 32 where it has any, their scales included."""
+    if FORMATS[format_name].nominal_bits == 32:
+        return 4.0
+    bits = _BLOCK_BITS.get(format_name)
+    # a scale of 4 bytes a block and, with 4 bits, half a byte of zero point
+    return bits / 8 + (4 if bits == 8 else 4.5) / 32 if bits else 1.0
+
+
+def head_in_blocks(model: Model, fmt: Format) -> bool:
+    """Whether the head of our own quantised graph lies in blocks of 8 bits, as its embedding does."""
+    return not (model.plain_head and fmt.rounds_activations)
 
 
 def _bits(fmt: Format) -> int:
@@ -77,10 +94,13 @@ def _bits(fmt: Format) -> int:
 
 
 def _fused_parts(model: Model, fmt: Format) -> Iterator[int]:
-    """Bytes of each tensor."""
+    """Bytes of each tensor; a tied head that does not lie in blocks has weights of its own."""
+    in_blocks = (_EMBEDDING, _HEAD) if head_in_blocks(model, fmt) else (_EMBEDDING,)
+    if model.tied and not head_in_blocks(model, fmt):
+        yield _matrix_bytes(model, dict(model.tensors)[_EMBEDDING], fmt, shared=False)
     for name, shape in model.tensors:
         if len(shape) > 1:
-            yield _matrix_bytes(model, shape, fmt, shared=name in (_EMBEDDING, _HEAD))
+            yield _matrix_bytes(model, shape, fmt, shared=name in in_blocks)
         elif not name.startswith("rope_"):
             yield 4 * prod(shape)
 
@@ -100,7 +120,7 @@ def _matrix_bytes(model: Model, shape: tuple[int, ...], fmt: Format, *, shared: 
         return 4 * rows * columns
     bits = _BLOCK_BITS.get(fmt.name, _SHARED_BITS if shared else 0)
     if not bits:
-        return rows * columns + 4 * rows
+        return rows * columns + (4 * rows if model.per_channel else 0)
     bits, n_blocks = (_SHARED_BITS if shared else bits), -(-columns // model.block_size)
     zero_points = -(-n_blocks // 2) if bits < 8 else 0
     return rows * (n_blocks * (model.block_size * bits // 8 + 4) + zero_points)

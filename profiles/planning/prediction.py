@@ -16,8 +16,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
+from ...convert.formats import FORMATS
+from ...convert.ladder import BLOCKS
 from ..device import Device, KernelSpeed
-from . import kernel_rates
+from . import kernel_rates, onnx_footprint
 from .work import Products, Work
 
 PROMPT_TOKENS, ANSWER_TOKENS = 256, 32  # what is predicted is what `edgequant profile` measures
@@ -35,7 +37,7 @@ _OF_DATA_SHEET = (
 #: (measured on Zen 4 with two threads: 13 to 23 microseconds at 3.64 GHz), a tenth more for each further thread
 _LAYER_CYCLES, _LAYER_MORE_THREADS = 60_000.0, 0.1
 _TOKEN_CYCLES = 70_000.0  # measured there: 17 to 22 microseconds
-_USUAL_CLOCK_HZ = 2e9
+_USUAL_CLOCK_HZ = 2e9  # of a device whose profile states none
 #: what a product costs besides its weights: SmolLM2's 211 small ones took 0.7 ms more than as many weights in large
 #: ones, on two threads and on one (measured on Zen 4 at 3.64 GHz)
 _PRODUCT_CYCLES = 12_000.0
@@ -84,6 +86,11 @@ class Machine:
     basis: str
 
 
+def lengths(context: int) -> tuple[int, int]:
+    """Tokens of the prompt and of the answer that speeds are predicted for, and measured with, at a context."""
+    return min(PROMPT_TOKENS, context * 3 // 4), min(ANSWER_TOKENS, context // 4)
+
+
 def machine(device: Device, container: str, types: Iterable[str]) -> Machine:
     """The figures of a device for an engine, as far as a probe or its profile tells them."""
     types = set(types) | {"F16" if container == "gguf" else "onnx-fp32"}
@@ -97,9 +104,9 @@ def machine(device: Device, container: str, types: Iterable[str]) -> Machine:
         holds_memory=frozenset(probed),
         layer_seconds=_layer_seconds(device, probed.values()),
         token_seconds=_token_seconds(device, probed.values()),
-        product_seconds=_PRODUCT_CYCLES / _clock(device),
-        attention_seconds=_ATTENTION_CYCLES / _clock(device),
-        attention_rate=_ATTENTION_MACS * device.decode_threads * _clock(device),
+        product_seconds=_PRODUCT_CYCLES / clock(device),
+        attention_seconds=_ATTENTION_CYCLES / clock(device),
+        attention_rate=_ATTENTION_MACS * device.decode_threads * clock(device),
         basis="probe" if probed else "data sheet",
     )
 
@@ -134,11 +141,12 @@ def _rates(
 def effective_bandwidth(device: Device, probed: Iterable[tuple[KernelSpeed, KernelSpeed]] = ()) -> float | None:
     """Bytes a second that products with a vector read; None where the profile has no figure of memory.
 
-    Of a probe the fastest that one of its kernels read; else what is known of the memory, less what products lose.
+    Of a probe the fastest that one of its kernels read, less what its rates are less by (`_REAL`), for files of other
+    types lie in memory alike; else what is known of the memory, less what products lose.
     """
-    read = [rows[0].weights_per_second_decode * _bytes_per_weight(rows[0].type) for rows in probed]
+    read = [row.weights_per_second_decode * size for row, _ in probed if (size := _bytes_per_weight(row.type))]
     if read:
-        return max(read)
+        return _REAL * max(read)
     family = kernel_rates.family(device.isa)
     known = device.measured_bandwidth_bytes_per_second
     sheet = device.theoretical_bandwidth_bytes_per_second
@@ -151,12 +159,11 @@ def effective_bandwidth(device: Device, probed: Iterable[tuple[KernelSpeed, Kern
     return min(moved, sheet or moved) * _OF_READING
 
 
-def _bytes_per_weight(kind: str) -> float:
-    from ...convert.ladder import BLOCKS
-
+def _bytes_per_weight(kind: str) -> float | None:
+    """Of a tensor type or an ONNX format; None for what an earlier version's probe timed and nothing makes now."""
     if kind in BLOCKS:
         return BLOCKS[kind][1] / BLOCKS[kind][0]
-    return {"onnx-fp32": 4.0, "onnx-int8": 1.125}.get(kind, 1.0)
+    return onnx_footprint.bytes_per_weight(kind) if kind in FORMATS else None
 
 
 def _layer_seconds(device: Device, probed: Iterable[tuple[KernelSpeed, KernelSpeed]]) -> float:
@@ -164,15 +171,16 @@ def _layer_seconds(device: Device, probed: Iterable[tuple[KernelSpeed, KernelSpe
     if measured:
         return median(measured)
     more = 1 + _LAYER_MORE_THREADS * max(0, device.decode_threads - 2)
-    return _LAYER_CYCLES * more / _clock(device)
+    return _LAYER_CYCLES * more / clock(device)
 
 
 def _token_seconds(device: Device, probed: Iterable[tuple[KernelSpeed, KernelSpeed]]) -> float:
     measured = [rows[0].token_seconds for rows in probed if rows[0].token_seconds]
-    return median(measured) if measured else _TOKEN_CYCLES / _clock(device)
+    return median(measured) if measured else _TOKEN_CYCLES / clock(device)
 
 
-def _clock(device: Device) -> float:
+def clock(device: Device) -> float:
+    """Hertz of the fastest kind of core, as the profile states it; else a usual one."""
     return (device.cores[0].clock_hz if device.cores else None) or _USUAL_CLOCK_HZ
 
 
@@ -226,7 +234,7 @@ def prefill_seconds(work: Work, machine: Machine, *, tokens: int) -> float | Non
 def speeds(work: Work, device: Device, *, context: int) -> tuple[Speed | None, Speed | None]:
     """Decode and prefill as `edgequant profile` measures them at this context; None for what is not known."""
     found = machine(device, work.container, [kind for kind, _ in _all(work)])
-    prompt, answer = min(PROMPT_TOKENS, context * 3 // 4), min(ANSWER_TOKENS, context // 4)
+    prompt, answer = lengths(context)
     token = decode_seconds(work, found, depth=prompt + answer // 2)
     whole = prefill_seconds(work, found, tokens=prompt)
     return (

@@ -111,7 +111,8 @@ def _matrices(model: Model, fmt: Format) -> Iterator[tuple[str, str, float, floa
 
 
 def _onnx_type(model: Model, fmt: Format, name: str) -> str:
-    """Embedding and head of every quantised graph of ours lie in blocks of 8 bits."""
+    """The head of a quantised graph of ours lies in blocks of 8 bits, with its embedding, or as its layers do."""
     plain = fmt.smoothed or fmt.name
     is_head = name in ("output.weight", "token_embd.weight")
-    return "onnx-int8" if model.fused and is_head and fmt.nominal_bits < 32 else plain
+    in_blocks = model.fused and is_head and fmt.nominal_bits < 32 and onnx_footprint.head_in_blocks(model, fmt)
+    return "onnx-int8" if in_blocks else plain
