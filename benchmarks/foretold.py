@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median
 
 import published
-from published import LEFT_OUT, ROWS, Row
+from published import LEFT_OUT, LLAMA_CPP, OTHER_KERNELS, ROWS, Row
 
 from edgequant.convert import conversion
 from edgequant.convert.architectures import layout
@@ -33,13 +33,13 @@ def table() -> str:
         cells = [f"{row.decode:8.2f}{_shown(decode, row.decode):>24}"]
         pairs = [(decode, row.decode)]
         if row.prefill is not None:
-            ours = row.engine == "llama.cpp"  # kernels of another engine, and of 2024, are others
-            errors["prefill"] += [_error(prefill, row.prefill)] if ours else []
+            counts = row.prefill_counts
+            errors["prefill"] += [_error(prefill, row.prefill)] if counts else []
             cells.append(f"{row.prefill:9.2f}{_shown(prefill, row.prefill):>24}")
-            pairs += [(prefill, row.prefill)] if ours else []
+            pairs += [(prefill, row.prefill)] if counts else []
         inside += sum(speed is not None and speed.low <= value <= speed.high for speed, value in pairs)
         total += len(pairs)
-        noted = "; ".join(word for word in (row.note, "" if row.engine == "llama.cpp" else row.engine) if word)
+        noted = "; ".join(word for word in (row.note, "" if row.engine == LLAMA_CPP else row.engine) if word)
         lines.append(f"{row.device:18}{row.model:15}{row.format:8}{''.join(cells)}  {noted}".rstrip())
     return "\n".join([*lines, "", *_verdicts(errors), f"inside the interval: {inside} of {total}", "", *_left_out()])
 
@@ -91,4 +91,8 @@ def _verdicts(errors: dict[str, list[float]]) -> Iterator[str]:
 
 
 def _left_out() -> Iterator[str]:
+    for row in ROWS:
+        if row.prefill is not None and not row.prefill_counts:
+            what = f"prefill of {row.model} {row.format} on {row.device}, {row.engine}"
+            yield f"left out: {what}: {OTHER_KERNELS}"
     yield from (f"left out: {what}: {why}" for what, why in LEFT_OUT.items())

@@ -87,6 +87,11 @@ CONFIGS: Mapping[str, dict[str, Any]] = {
 }
 
 
+LLAMA_CPP = "llama.cpp"
+#: why prefill of another engine is no part of the targets, while its decode is
+OTHER_KERNELS = "its kernels for prompts, of 2024, are its own; decode counts: both read the weights once a token"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One published figure: tokens/s of decode, of prefill where it was given, and where it stands."""
@@ -97,8 +102,13 @@ class Row:
     decode: float
     prefill: float | None = None
     source: str
-    engine: str = "llama.cpp"
+    engine: str = LLAMA_CPP
     note: str = ""
+
+    @property
+    def prefill_counts(self) -> bool:
+        """Whether its prefill is one of those that the targets are about (`OTHER_KERNELS`)."""
+        return self.prefill is not None and self.engine == LLAMA_CPP
 
 
 _OLLAMA = "Ollama, whose default is this format"
