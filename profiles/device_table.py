@@ -153,8 +153,9 @@ def _types(container: str) -> Sequence[str]:
 
 def _check_name(where: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
-        near = host.ISA_NAMES.get(name.lower()) or nearest(name, known)
-        suggestion = f"did you mean {near}? " if near in known else ""
+        by_kernel = host.ISA_NAMES.get(name.lower(), "")  # Linux's own spelling of an instruction set
+        near = by_kernel if by_kernel in known else nearest(name, known)
+        suggestion = f"did you mean {near}? " if near else ""
         raise Error(f"{where}: {name!r} is not known", hint=f"{suggestion}known: {', '.join(known)}")
 
 
