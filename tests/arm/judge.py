@@ -141,7 +141,7 @@ class Board:
 
 def read_rows(file: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """(format, metric) -> the last row of it."""
-    rows = [json.loads(line) for line in file.open(encoding="utf-8")] if file.is_file() else []
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
     return {(row["format"], row["metric"]): row for row in rows}
 
 
