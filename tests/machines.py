@@ -168,3 +168,17 @@ def rapl(root: Path, *, microjoules: int, dram: int = 10**9) -> None:
         put(root, f"{top}/{folder}/name", f"{name}\n")
         put(root, f"{top}/{folder}/energy_uj", f"{value}\n")
         put(root, f"{top}/{folder}/max_energy_range_uj", f"{wraps}\n")
+
+
+def rk3588(root: Path, *, hot: bool = False) -> None:
+    """An Orange Pi 5: four small cores, two clusters of big ones, of which heat holds one down to 1.4 GHz."""
+    cpufreq(root, range(4), now=1_800_000, highest=1_800_000, limit=1_800_000, governor="ondemand")
+    cpufreq(root, range(4, 6), now=2_304_000, highest=2_304_000, limit=2_304_000, governor="ondemand")
+    limit = 1_416_000 if hot else 2_304_000
+    cpufreq(root, range(6, 8), now=limit, highest=2_304_000, limit=limit, governor="ondemand")
+    zones = ("soc", "bigcore0", "bigcore1", "littlecore", "center", "gpu", "npu")
+    for n, name in enumerate(zones):
+        put(root, f"sys/class/thermal/thermal_zone{n}/type", f"{name}-thermal\n")
+        put(root, f"sys/class/thermal/thermal_zone{n}/temp", "86076\n" if hot and name == "bigcore1" else "61923\n")
+    stat(root, [f"cpu{n} 1000 0 100 50000 10 0 0 0 0 0" for n in range(8)])
+    memory(root, total=8_141_000, swap_total=0, swap_free=0, swapped_in=0, swapped_out=0)

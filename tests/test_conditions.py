@@ -301,3 +301,39 @@ def test_programs_that_are_not_there_or_fail() -> None:
 
 def test_numbers_of_processors_are_put_together() -> None:
     assert clocks._ranges([5, 0, 1, 2, 7]) == "0-2,5,7"
+
+
+def test_a_board_that_was_slowed_down_before_it_began(tmp_path: Path) -> None:
+    """Nothing changes while it is measured: the system's own limit tells."""
+    machines.rk3588(tmp_path)
+    cool = read(tmp_path)
+    assert [(clock.cpus, clock.max_hz, clock.limit_hz) for clock in cool.clocks] == [
+        ("4-7", 2.304e9, 2.304e9),
+        ("0-3", 1.8e9, 1.8e9),
+    ]
+    assert marks(cool, replace(cool, monotonic_seconds=110.0)) == ()
+    machines.rk3588(tmp_path, hot=True)
+    hot = read(tmp_path)
+    assert hot.clock_hz == 2.304e9 and hot.temperature_celsius == 86.076
+    said = "throttled: cores 4-7 may clock at 1.42 of their 2.30 GHz"
+    assert marks(hot, replace(hot, monotonic_seconds=110.0)) == (said,)
+    assert marks(cool, replace(hot, monotonic_seconds=110.0)) == (said,)
+    assert marks(hot, replace(cool, monotonic_seconds=110.0)) == (said,)
+
+
+def test_a_limit_near_the_highest_clock_is_none(tmp_path: Path) -> None:
+    machines.cpufreq(tmp_path, range(4), now=2_200_000, highest=2_400_000, limit=2_200_000, governor="ondemand")
+    machines.put(tmp_path, "proc/meminfo", "MemTotal: 1 kB\n")
+    (clock,) = clocks.clocks(root=tmp_path)
+    assert conditions._held_down((clock,), (clock,)) == []
+    assert conditions._held_down((replace(clock, limit_hz=None),), ()) == []
+
+
+def test_what_the_disk_was_read_for(tmp_path: Path) -> None:
+    """/proc/self/io of a process that has loaded 145 MB, most of which was in the page cache (proc(5))."""
+    text = "rchar: 151234567\nwchar: 220\nsyscr: 1021\nsyscw: 9\nread_bytes: 4096000\nwrite_bytes: 0\n"
+    machines.put(tmp_path, "proc/self/io", text)
+    assert paging.fetched_bytes(root=tmp_path) == 4_096_000
+    assert paging.fetched_bytes(root=tmp_path / "elsewhere") is None
+    machines.cloud(tmp_path)
+    assert paging.read(root=tmp_path).fetched_bytes == 4_096_000

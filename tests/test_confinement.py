@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from edgequant import child
+from edgequant import Error, child
 from edgequant.child import Outcome
 from edgequant.convert import conversion
 from edgequant.convert.formats import FORMATS
@@ -117,6 +117,32 @@ def test_elsewhere_nothing_is_limited_and_that_is_said(tmp_path: Path, monkeypat
         assert limit.kind == NONE and "nothing is limited" in limit.meaning
     crash = Outcome(status="oom", note="out of memory")
     assert limit.judge(crash) is crash
+
+
+@LINUX
+def test_a_group_that_takes_no_process_is_passed_over(tmp_path: Path, plain_folders: None) -> None:
+    """As a domain that is not valid does (EOPNOTSUPP), one of another user's (EACCES) or a busy one (EBUSY)."""
+    parent = laptop(tmp_path)
+    before = sorted(parent.iterdir())
+    with pytest.MonkeyPatch.context() as patch:
+        made = confinement.tempfile.mkdtemp
+
+        def unwilling(**options: Any) -> str:
+            folder = made(**options)
+            (Path(folder) / "cgroup.procs").mkdir()  # root may write every file, but no folder as one
+            return str(folder)
+
+        patch.setattr(confinement.tempfile, "mkdtemp", unwilling)
+        with confine(10**9, root=tmp_path) as limit:
+            assert limit.kind == DATA and limit.group is None
+    assert sorted(parent.iterdir()) == before
+
+
+def test_a_refusal_afterwards_is_an_error_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").mkdir()
+    limit = Limit(limit_bytes=10**9, kind=V2, meaning="", group=tmp_path)
+    with pytest.raises(Error, match="memory cannot be limited by cgroup v2: Is a directory"):
+        limit.take(os.getpid())
 
 
 def test_one_that_has_died_is_let_go() -> None:

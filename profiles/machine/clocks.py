@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from . import host
+from .text_files import number, read_text
 
 #: in the names of thermal zones and hwmon chips that measure a processor (Intel, AMD, Raspberry Pi, Rockchip, Jetson,
 #: Qualcomm), and not in those of graphics, disks, batteries and radios
@@ -20,8 +21,9 @@ _CPU_SENSORS = ("x86_pkg_temp", "coretemp", "k10temp", "zenpower", "cpu", "core"
 class Clock:
     """Cores that can reach the same clock: the fastest of them now, in hertz.
 
-    `limit_hz` is what the system allows now, which a hot processor's driver lowers. `cycles` over `counted_seconds`,
-    between two readings, is the mean clock; both are None where the kernel keeps no table or keeps several.
+    `limit_hz` is what the system allows now, the lowest of all: a hot processor's driver lowers it. `cycles` over
+    `counted_seconds`, between two readings, is the mean clock; both are None where the kernel keeps no table, or
+    several.
     """
 
     cpus: str  # "0-3"
@@ -41,8 +43,8 @@ def clocks(*, root: Path = host.ROOT, allowed: Iterable[int] | None = None) -> t
     kinds: dict[float, list[tuple[int, Path]]] = {}
     for cpu in host.allowed_cpus() if allowed is None else allowed:
         folder = root / f"sys/devices/system/cpu/cpu{cpu}/cpufreq"
-        highest = _number(folder / "cpuinfo_max_freq")
-        if highest and _number(folder / "scaling_cur_freq"):
+        highest = number(folder / "cpuinfo_max_freq")
+        if highest and number(folder / "scaling_cur_freq"):
             kinds.setdefault(highest, []).append((cpu, folder))
     if kinds or (root / "proc/meminfo").exists():
         return tuple(_clock(kinds[highest], highest) for highest in sorted(kinds, reverse=True))
@@ -50,16 +52,16 @@ def clocks(*, root: Path = host.ROOT, allowed: Iterable[int] | None = None) -> t
 
 
 def _clock(cores: Sequence[tuple[int, Path]], highest: float) -> Clock:
-    now, folder = max((_number(folder / "scaling_cur_freq") or 0.0, folder) for _, folder in cores)
-    policies = {_read(each / "related_cpus") for _, each in cores}
-    cycles, seconds = _counted(_read(folder / "stats/time_in_state")) if len(policies) == 1 else (None, None)
-    limit = _number(folder / "scaling_max_freq")
+    now, folder = max((number(folder / "scaling_cur_freq") or 0, folder) for _, folder in cores)
+    policies = {read_text(each / "related_cpus") for _, each in cores}
+    cycles, seconds = _counted(read_text(folder / "stats/time_in_state")) if len(policies) == 1 else (None, None)
+    limit = min((limit for _, each in cores if (limit := number(each / "scaling_max_freq"))), default=None)
     return Clock(
         cpus=_ranges([cpu for cpu, _ in cores]),
         hz=now * 1e3,
         max_hz=highest * 1e3,
         limit_hz=limit * 1e3 if limit else None,
-        governor=_read(folder / "scaling_governor"),
+        governor=read_text(folder / "scaling_governor"),
         cycles=cycles,
         counted_seconds=seconds,
     )
@@ -96,16 +98,16 @@ def temperature_celsius(*, root: Path = host.ROOT) -> float | None:
     """The hottest of the processor's sensors; None where none is known as such (macOS and Windows tell no program)."""
     found = []
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
-        found += _degrees(_read(zone / "type"), [zone / "temp"])
+        found += _degrees(read_text(zone / "type"), [zone / "temp"])
     for chip in sorted((root / "sys/class/hwmon").glob("hwmon*")):
-        found += _degrees(_read(chip / "name"), sorted(chip.glob("temp*_input")))
+        found += _degrees(read_text(chip / "name"), sorted(chip.glob("temp*_input")))
     return max(found, default=None)
 
 
 def _degrees(name: str, files: Iterable[Path]) -> list[float]:
     if not any(each in name.lower() for each in _CPU_SENSORS):
         return []
-    return [value / 1000 for file in files if (value := _number(file)) is not None]
+    return [value / 1000 for file in files if (value := number(file)) is not None]
 
 
 def _ranges(cpus: Sequence[int]) -> str:
@@ -117,15 +119,3 @@ def _ranges(cpus: Sequence[int]) -> str:
         else:
             parts.append([cpu])
     return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
-
-
-def _number(file: Path) -> float | None:
-    text = _read(file)
-    return float(text) if text.lstrip("-").isdigit() else None
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(errors="replace").strip()
-    except OSError:
-        return ""

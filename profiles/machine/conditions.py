@@ -22,6 +22,7 @@ from . import clocks, contention, host, paging, throttling
 from .clocks import Clock
 from .contention import Use
 from .paging import Paging
+from .text_files import read_text
 from .throttling import Runner, Throttling
 
 #: of a core; two threads that wait for each other lose about as much as another process takes from one of them, and
@@ -83,6 +84,7 @@ def marks(before: Conditions, after: Conditions) -> tuple[str, ...]:
     """
     seconds = max(after.monotonic_seconds - before.monotonic_seconds, 1e-9)
     said = [("throttled", words) for words in throttling.between(before.throttling, after.throttling)]
+    said += [("throttled", words) for words in _held_down(before.clocks, after.clocks)]
     said += [("clock fell", words) for words in _fallen(before.clocks, after.clocks)]
     said += [("swapped", words) for words in _swapped(before.paging, after.paging)]
     said += [("major faults", words) for words in _faults(before.paging, after.paging, seconds)]
@@ -90,6 +92,19 @@ def marks(before: Conditions, after: Conditions) -> tuple[str, ...]:
     if before.on_battery or after.on_battery:
         said.append(("on battery", "the machine ran on its battery, where many slow down"))
     return tuple(f"{code}: {words}" for code, words in said)
+
+
+def _held_down(before: tuple[Clock, ...], after: tuple[Clock, ...]) -> list[str]:
+    """Kinds of cores whose highest clock the system has lowered, as it does against heat, at either end."""
+    lowest: dict[str, Clock] = {}
+    for clock in (*before, *after):
+        if clock.limit_hz and clock.limit_hz < CLOCK_SHARE * clock.max_hz:
+            known = lowest.get(clock.cpus)
+            lowest[clock.cpus] = clock if known is None else min(known, clock, key=lambda each: each.limit_hz or 0.0)
+    return [
+        f"cores {cpus} may clock at {(clock.limit_hz or 0.0) / 1e9:.2f} of their {clock.max_hz / 1e9:.2f} GHz"
+        for cpus, clock in lowest.items()
+    ]
 
 
 def _fallen(before: tuple[Clock, ...], after: tuple[Clock, ...]) -> list[str]:
@@ -137,12 +152,12 @@ def on_battery(*, root: Path = host.ROOT) -> bool | None:
     supplies = sorted((root / "sys/class/power_supply").glob("*"))
     if not supplies and not (root / "proc/meminfo").exists():
         return _on_battery_by_psutil()
-    own = [each for each in supplies if _read(each / "scope") != "Device"]
-    batteries = [each for each in own if _read(each / "type") == "Battery"]
+    own = [each for each in supplies if read_text(each / "scope") != "Device"]
+    batteries = [each for each in own if read_text(each / "type") == "Battery"]
     if not batteries:
         return None
-    fed = any(_read(each / "online") == "1" for each in own if each not in batteries)
-    return not fed and any(_read(each / "status") == "Discharging" for each in batteries)
+    fed = any(read_text(each / "online") == "1" for each in own if each not in batteries)
+    return not fed and any(read_text(each / "status") == "Discharging" for each in batteries)
 
 
 def _on_battery_by_psutil() -> bool | None:
@@ -151,10 +166,3 @@ def _on_battery_by_psutil() -> bool | None:
     except (AttributeError, OSError, RuntimeError):
         return None
     return None if found is None or found.power_plugged is None else not found.power_plugged
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text().strip()
-    except OSError:
-        return ""

@@ -9,6 +9,7 @@ limited, and `kind` says "none".
 
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,8 +21,10 @@ from typing import Any
 
 import psutil
 
+from ... import Error
 from ...child import Outcome
 from . import host
+from .text_files import counts, number, read_text
 
 _PREFIX = "edgequant-"
 V2, V1, DATA, NONE = "cgroup v2", "cgroup v1", "RLIMIT_DATA", "none"
@@ -34,6 +37,8 @@ _DATA_MEANING = (
     "size comes on top"
 )
 _NO_MEANING = "nothing is limited: this system offers no limit that an engine would heed"
+#: a process that lives until its input ends
+_WAITS = (sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()")
 #: what is said where a thread, a library, a model's table or Python's importer did not get its memory; seen under this
 #: limit, and without it they may mean something else
 _REFUSALS = (
@@ -58,25 +63,29 @@ class Limit:
     _peak_bytes: int | None = None
 
     def take(self, pid: int) -> None:
-        """Lay the limit on a process; `OSError` where the system refuses. What has died already is let go."""
-        with suppress(ProcessLookupError):
+        """Lay the limit on a process; `Error` where the system refuses. What has died already is let go."""
+        try:
             if self.group:
                 (self.group / "cgroup.procs").write_text(str(pid))
             elif self.kind == DATA:
                 _limit_data(pid, self.limit_bytes)
+        except ProcessLookupError:
+            pass
+        except OSError as error:
+            raise Error(f"memory cannot be limited by {self.kind}: {error.strerror}") from None
 
     def struck(self) -> bool:
         """Whether the group's out-of-memory killer ended a process; a limit without a group has no killer."""
         if self.group and self.group.exists():
-            counts = {**_words(self.group / "memory.events"), **_words(self.group / "memory.oom_control")}
-            self._struck = counts.get("oom_kill", 0) > 0
+            told = {**counts(self.group / "memory.events"), **counts(self.group / "memory.oom_control")}
+            self._struck = told.get("oom_kill", 0) > 0
         return self._struck
 
     def peak_bytes(self) -> int | None:
         """The most that the group was charged with, page cache included; None where nobody counts."""
         if self.group and self.group.exists():
-            counts = (_number(self.group / name) for name in ("memory.peak", "memory.max_usage_in_bytes"))
-            self._peak_bytes = next((count for count in counts if count is not None), None)
+            peaks = (number(self.group / name) for name in ("memory.peak", "memory.max_usage_in_bytes"))
+            self._peak_bytes = next((peak for peak in peaks if peak is not None), None)
         return self._peak_bytes
 
     def judge(self, outcome: Outcome) -> Outcome:
@@ -143,13 +152,18 @@ def _was_refused(outcome: Outcome) -> bool:
     return outcome.signal != "SIGILL" and (died or any(words in outcome.note + outcome.log for words in _REFUSALS))
 
 
+def is_possible() -> bool:
+    """Whether this system lays any limit on a process."""
+    return sys.platform == "linux"
+
+
 def _limit(limit_bytes: int, root: Path) -> Limit:
     """The best limit that may be laid here."""
     for kind, parent in group_parents(root=root):
         group = _group(parent, kind, limit_bytes)
         if group:
             return Limit(limit_bytes=limit_bytes, kind=kind, meaning=_GROUP_MEANING, group=group)
-    if sys.platform == "linux":
+    if is_possible():
         return Limit(limit_bytes=limit_bytes, kind=DATA, meaning=_DATA_MEANING)
     return Limit(limit_bytes=limit_bytes, kind=NONE, meaning=_NO_MEANING)
 
@@ -165,7 +179,7 @@ def group_parents(*, root: Path = host.ROOT) -> list[tuple[str, Path]]:
     for folder in host.cgroup_folders(root=root):
         if not os.access(folder / "cgroup.procs", os.W_OK):
             continue
-        if "memory" in _read(folder / "cgroup.subtree_control").split():
+        if "memory" in read_text(folder / "cgroup.subtree_control").split():
             found.append((V2, folder))
         elif (folder / "memory.limit_in_bytes").exists():
             found.append((V1, folder))
@@ -173,13 +187,14 @@ def group_parents(*, root: Path = host.ROOT) -> list[tuple[str, Path]]:
 
 
 def _group(parent: Path, kind: str, limit_bytes: int) -> Path | None:
-    """A new group below `parent` with its limits set; None where the system refuses."""
+    """A new group below `parent` that takes processes, with its limits set; None where the system refuses."""
     _remove_left(parent)
     try:
         group = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
     except OSError:
         return None
     try:
+        _try(group)
         if kind == V2:
             (group / "memory.max").write_text(str(limit_bytes))
             _set(group / "memory.swap.max", 0)
@@ -192,6 +207,16 @@ def _group(parent: Path, kind: str, limit_bytes: int) -> Path | None:
         _remove(group)
         return None
     return group
+
+
+def _try(group: Path) -> None:
+    """Move a process that does nothing into the group and let it end; `OSError` where the group refuses it.
+
+    Before limits are set: a small one would end the process, and that would be taken for what is measured.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(_WAITS, stdin=pipe, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        (group / "cgroup.procs").write_text(str(process.pid))
 
 
 def _set(file: Path, value: int) -> bool:
@@ -230,21 +255,3 @@ def _limit_data(pid: int, limit_bytes: int) -> None:
         import resource
 
         resource.prlimit(pid, resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
-
-
-def _words(file: Path) -> dict[str, int]:
-    """A file of lines "name count"."""
-    pairs = (line.split() for line in _read(file).splitlines())
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
-
-
-def _number(file: Path) -> int | None:
-    text = _read(file).strip()
-    return int(text) if text.isdigit() else None
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:
-        return ""

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from . import host
+from .text_files import counts, read_text
 
 _TICKS_PER_SECOND = 100  # USER_HZ, in which /proc/stat counts on every Linux of x86 and ARM (proc(5))
 
@@ -31,7 +32,7 @@ class Use:
 def read(*, root: Path = host.ROOT, allowed: Iterable[int] | None = None) -> Use:
     """Read the counters; children of this process that have ended count as its own."""
     own = time.process_time() + sum(os.times()[2:4])
-    stat = _read(root / "proc/stat")
+    stat = read_text(root / "proc/stat")
     busy, stolen = _from_stat(stat, host.allowed_cpus() if allowed is None else allowed) if stat else _from_psutil()
     seconds, periods = _throttled(root)
     return Use(
@@ -79,16 +80,8 @@ def _throttled(root: Path) -> tuple[float | None, int | None]:
     """
     seconds, periods = list[float](), list[int]()
     for folder in host.cgroup_folders(root=root):
-        pairs = (line.split() for line in _read(folder / "cpu.stat").splitlines())
-        counts = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
-        if "nr_throttled" in counts:
-            periods.append(counts["nr_throttled"])
-            seconds.append(counts.get("throttled_usec", 0) / 1e6 + counts.get("throttled_time", 0) / 1e9)
+        stat = counts(folder / "cpu.stat")
+        if "nr_throttled" in stat:
+            periods.append(stat["nr_throttled"])
+            seconds.append(stat.get("throttled_usec", 0) / 1e6 + stat.get("throttled_time", 0) / 1e9)
     return (sum(seconds), sum(periods)) if periods else (None, None)
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:
-        return ""

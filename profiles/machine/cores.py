@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .text_files import number, read_text
+
 #: implementer -> "CPU part" of /proc/cpuinfo -> name, from arch/arm64/include/asm/cputype.h
 _PARTS: Mapping[str, Mapping[str, str]] = {
     "0x41": {
@@ -85,10 +87,10 @@ def is_small(kind: str) -> bool:
 def arm_parts(cpuinfo: str) -> dict[int, str]:
     """Processor -> its part's name, or its numbers where we have no name; {} on x86."""
     found: dict[int, str] = {}
-    for number, fields in _processors(cpuinfo):
+    for cpu, fields in _processors(cpuinfo):
         implementer, part = fields.get("CPU implementer", ""), fields.get("CPU part", "")
         if part:
-            found[number] = _PARTS.get(implementer, {}).get(part, f"{implementer} {part}".strip())
+            found[cpu] = _PARTS.get(implementer, {}).get(part, f"{implementer} {part}".strip())
     return found
 
 
@@ -101,8 +103,8 @@ def siblings(cpu: int, *, root: Path) -> str:
 
 def highest_clock(cpu: int, *, root: Path) -> float | None:
     """Hertz; None where there is no cpufreq, as in many virtual machines (Documentation/admin-guide/pm/cpufreq.rst)."""
-    text = read_text(root / f"sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq")
-    return 1000.0 * int(text) if text.isdigit() else None
+    kilohertz = number(root / f"sys/devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq")
+    return None if kilohertz is None else 1000.0 * kilohertz
 
 
 def mac_kinds(told: Mapping[str, str]) -> tuple[Cores, ...]:
@@ -119,14 +121,6 @@ def cpu_list(text: str) -> list[int]:
     """The kernel's way to write lists of processors: "0-3,8" is 0, 1, 2, 3, 8."""
     pairs = [part.partition("-") for part in text.split(",") if part.strip()]
     return [n for low, _, high in pairs for n in range(int(low), int(high or low) + 1)]
-
-
-def read_text(path: Path) -> str:
-    """A small file of /proc or /sys, "" where it cannot be read."""
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def _hybrid_kinds(root: Path) -> dict[int, str]:

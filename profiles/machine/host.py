@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 
 from . import cores, elsewhere
-from .cores import Cores, read_text
+from .cores import Cores
+from .text_files import counts, number, read_text
 
 ROOT = Path("/")
 #: the kernel's spelling (/proc/cpuinfo) -> ours, for what changes which kernels an engine can use
@@ -206,10 +207,10 @@ def cgroup_limits(*, root: Path = ROOT) -> Limits:
 
 def _held(folder: Path) -> list[int]:
     """Bytes that a control group holds and the kernel cannot drop: all but files that nobody read lately."""
-    used = read_text(folder / "memory.current") or read_text(folder / "memory.usage_in_bytes")
-    counts = dict(line.split(" ", 1) for line in read_text(folder / "memory.stat").splitlines() if " " in line)
-    idle = counts.get("inactive_file") or "0"
-    return [int(used) - int(counts.get("total_inactive_file", idle))] if used.isdigit() else []
+    told = (number(folder / name) for name in ("memory.current", "memory.usage_in_bytes"))
+    stat = counts(folder / "memory.stat")
+    idle = stat.get("total_inactive_file", stat.get("inactive_file", 0))
+    return [used - idle for used in told if used is not None][:1]
 
 
 def cgroup_folders(*, root: Path = ROOT) -> list[Path]:

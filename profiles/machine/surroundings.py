@@ -8,13 +8,13 @@ import os
 import platform
 import shutil
 import struct
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from . import conditions, host, throttling
+from .text_files import read_text
 from .throttling import Throttling
 
 #: extra of edgequant -> the modules that it brings
@@ -102,7 +102,7 @@ def page_bytes() -> int:
 
 def swap(*, root: Path = host.ROOT) -> Swap:
     """Swap as /proc/swaps has it, in KiB there; psutil's numbers where there is none."""
-    lines = [line.split() for line in _read(root / "proc/swaps").splitlines()[1:]]
+    lines = [line.split() for line in read_text(root / "proc/swaps").splitlines()[1:]]
     if not lines and not (root / "proc/swaps").exists():
         found = psutil.swap_memory()
         return Swap(total_bytes=found.total, used_bytes=found.used, is_zram=False)
@@ -114,13 +114,13 @@ def swap(*, root: Path = host.ROOT) -> Swap:
 def governors(*, root: Path = host.ROOT) -> tuple[str, ...]:
     """Names of the governors that set the processors' clocks, each once."""
     files = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor"))
-    return tuple(dict.fromkeys(filter(None, map(_read, files))))
+    return tuple(dict.fromkeys(filter(None, map(read_text, files))))
 
 
 def filesystem_of(path: Path, *, root: Path = host.ROOT) -> str:
     """Kind of the file system that a path lies on, as /proc/mounts has it; empty where nothing tells."""
     found, longest = "", -1
-    for line in _read(root / "proc/mounts").splitlines():
+    for line in read_text(root / "proc/mounts").splitlines():
         words = line.split()
         if len(words) > 2 and path.is_relative_to(words[1]) and len(words[1]) >= longest:
             found, longest = words[2], len(words[1])
@@ -132,17 +132,5 @@ def is_64_bit_kernel(machine: str) -> bool:
     return machine in ("aarch64", "arm64", "x86_64", "AMD64", "riscv64", "ppc64le", "s390x")
 
 
-def in_virtual_environment() -> bool:
-    """Whether this Python is that of a virtual environment."""
-    return sys.prefix != sys.base_prefix
-
-
 def _is_there(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import host
+from .text_files import number
 
 #: runs a command, returns what it printed; "" where there is none of that name or it fails
 Runner = Callable[[Sequence[str]], str]
@@ -80,7 +81,7 @@ def intel_counts(*, root: Path = host.ROOT) -> tuple[int | None, int | None]:
     """
     folder = root / "sys/devices/system/cpu"
     core, package = (
-        [int(text) for file in folder.glob(f"cpu[0-9]*/thermal_throttle/{name}") if (text := _read(file)).isdigit()]
+        [n for file in folder.glob(f"cpu[0-9]*/thermal_throttle/{name}") if (n := number(file)) is not None]
         for name in ("core_throttle_count", "package_throttle_count")
     )
     return (sum(core) if core else None), max(package, default=None)
@@ -114,10 +115,3 @@ def _mac_level(text: str) -> int | None:
     """ "com.apple.system.thermalpressurelevel 0"."""
     found = re.search(r"thermalpressurelevel (\d+)", text)
     return int(found[1]) if found else None
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text().strip()
-    except OSError:
-        return ""

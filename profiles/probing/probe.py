@@ -12,7 +12,7 @@ from ...runtimes.session import runtime_version
 from .. import saved_probe
 from ..device import THIS_MACHINE, Device, KernelSpeed, from_machine
 from ..machine import conditions, host
-from ..machine.cores import read_text
+from ..machine.text_files import read_text
 from . import kernel_speeds, read_bandwidth, storage_speed
 
 _HOW = "edgequant devices probe"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..machine.cores import read_text
+from ..machine.text_files import read_text
 
 if TYPE_CHECKING:
     import numpy as np
