@@ -1,14 +1,17 @@
 """Energy from recorded counters of a laptop and a Raspberry Pi 5; machines that do not tell have no meter."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import machines
 from edgequant.profiles.machine import energy
 from edgequant.profiles.machine.energy import PiMeter, RaplMeter
+from edgequant.profiles.measuring import speed
 
 
 def silent(words: Sequence[str]) -> str:
@@ -157,3 +160,65 @@ def test_this_machine_is_asked_without_harm() -> None:
     assert isinstance(found, RaplMeter | PiMeter | None)
     if found:
         found.close()
+
+
+class Drawing:
+    """A meter and a clock in one: whatever is done takes a second, and as many joules as it says."""
+
+    covers = "the board"
+
+    def __init__(self) -> None:
+        self.now = self.total = 0.0
+
+    def does(self, joules: float) -> Callable[[], None]:
+        def work() -> None:
+            self.now += 1.0
+            self.total += joules
+
+        return work
+
+    def joules(self) -> float:
+        return self.total
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def drawing(monkeypatch: pytest.MonkeyPatch) -> Drawing:
+    made = Drawing()
+    monkeypatch.setattr(speed.time, "perf_counter", made.perf_counter)
+    return made
+
+
+def test_only_the_work_is_metered(drawing: Drawing) -> None:
+    """5 J a pass, of which 2 J are those of a second at rest; what comes before each, 100 J, is none of it."""
+    assert speed._joules(drawing, 2.0, drawing.does(5.0), drawing.does(100.0)) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("drawn", [2.0, 1.5])
+def test_what_drowns_in_the_noise_is_no_figure(drawing: Drawing, drawn: float) -> None:
+    assert speed._joules(drawing, 2.0, drawing.does(drawn), drawing.does(0.0)) is None
+
+
+def test_a_phase_without_a_figure_is_left_out(drawing: Drawing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt of 10 tokens for 30 J beyond rest, an answer for nothing."""
+    monkeypatch.setattr(energy, "meter", lambda: drawing)
+    nothing = drawing.does(0.0)
+    loop: Any = SimpleNamespace(
+        prefill=drawing.does(32.0), decode=drawing.does(1.0), n_prompt=10, n_generate=4,
+        rewind=lambda keep_prompt=False: nothing(),
+    )  # fmt: skip
+    assert speed._energy(loop, 2.0) == {"joules_per_token_prefill": [3.0]}
+    assert speed._energy(loop, None) == {}
+
+
+def test_a_measurement_says_what_its_meter_covers_or_why_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(energy, "meter", Drawing)
+    monkeypatch.setattr(energy, "idle_watts", lambda counting, seconds: 1.5)
+    assert speed._metered() == {"covers": "the board", "idle_watts": 1.5}
+    monkeypatch.setattr(energy, "meter", lambda: None)
+    monkeypatch.setattr(energy, "absence", lambda: "nobody tells")
+    assert speed._metered() == {"absent": "nobody tells"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from edgequant.convert.artifact import files_of
 from edgequant.profiles.machine import memory
 from edgequant.profiles.machine.memory import Memory, largest, parse_status
 from edgequant.profiles.records.measurement import METRICS
@@ -150,10 +151,18 @@ def test_what_is_shared_with_others() -> None:
 
 def test_what_of_a_model_was_touched() -> None:
     """Half a gigabyte of 640 MB: the rest was repacked and is never read again."""
-    assert memory.parse_touched(SMAPS, Path("/home/pi/models/tiny llama/model-Q4_0.gguf")) == 512 << 20
-    assert memory.parse_touched(SMAPS, Path("/home/pi/models/tiny llama")) == 513 << 20
-    assert memory.parse_touched(SMAPS, Path("/nowhere")) == 0
-    assert memory.parse_touched("", Path("/home/pi")) is None
+    model = Path("/home/pi/models/tiny llama/model-Q4_0.gguf")
+    assert memory.parse_touched(SMAPS, [model]) == 512 << 20
+    assert memory.parse_touched(SMAPS, [model, model.with_suffix(".gguf.old")]) == 513 << 20
+    assert memory.parse_touched(SMAPS, [Path("/nowhere")]) == 0
+    assert memory.parse_touched("", [model]) is None
+
+
+def test_all_shards_of_a_model_count() -> None:
+    """512 MB of the first, 1 MB of the second."""
+    whole = SMAPS.replace("Q4_0.gguf.old", "00002-of-00002.gguf").replace("Q4_0.gguf", "00001-of-00002.gguf")
+    files = files_of(Path("/home/pi/models/tiny llama/model-00001-of-00002.gguf"))
+    assert memory.parse_touched(whole, files) == (512 << 20) + (1 << 20)
 
 
 @pytest.mark.skipif(not memory.CLEAR_FILE.exists(), reason="Linux tells which pages were touched")
@@ -167,15 +176,15 @@ def test_half_of_a_file_is_touched(tmp_path: Path) -> None:
             return sum(mapped[i] for i in range(0, int(len(mapped) * share), mmap.PAGESIZE))
 
         read(1)
-        assert memory.touched_bytes(file, lambda: read(1)) == pytest.approx(64 << 20, abs=8 << 20)
-        assert memory.touched_bytes(tmp_path, lambda: read(0.5)) == pytest.approx(32 << 20, abs=8 << 20)
-        assert memory.touched_bytes(file, lambda: None) == pytest.approx(0, abs=1 << 20)
+        assert memory.touched_bytes([file], lambda: read(1)) == pytest.approx(64 << 20, abs=8 << 20)
+        assert memory.touched_bytes([file], lambda: read(0.5)) == pytest.approx(32 << 20, abs=8 << 20)
+        assert memory.touched_bytes([file], lambda: None) == pytest.approx(0, abs=1 << 20)
 
 
 def test_work_is_done_where_nobody_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "CLEAR_FILE", tmp_path / "no folder" / "clear_refs")
     done: list[int] = []
-    assert memory.touched_bytes(tmp_path, lambda: done.append(1)) is None and done == [1]
+    assert memory.touched_bytes([tmp_path / "m"], lambda: done.append(1)) is None and done == [1]
 
 
 def test_this_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from . import host
+from .text_files import number, read_text
 from .throttling import Runner, run_command
 
 #: packages at the top, not the cores and the memory within them, nor "psys", which counts the packages once more
@@ -62,7 +63,7 @@ def idle_watts(counting: Meter, seconds: float) -> float:
 def packages(*, root: Path = host.ROOT) -> list[Path]:
     """Folders of the processor packages' counters, readable or not."""
     folders = sorted((root / "sys/class/powercap").glob("intel-rapl:*"))
-    return [each for each in folders if _PACKAGE_FOLDER.fullmatch(each.name) and _read(each / "name") != "psys"]
+    return [each for each in folders if _PACKAGE_FOLDER.fullmatch(each.name) and read_text(each / "name") != "psys"]
 
 
 class RaplMeter:
@@ -77,19 +78,22 @@ class RaplMeter:
     def __init__(self, files: list[tuple[Path, int]]) -> None:
         """Count from now; pairs of an `energy_uj` file and where it wraps."""
         self._files, self._total = files, 0
-        self._last = [int(_read(file)) for file, _ in files]
+        self._last = self._counted()
 
     @classmethod
     def of(cls, root: Path) -> "RaplMeter | None":
         """A meter of all packages; None where there are none, or one cannot be read."""
-        found = [(each / "energy_uj", _read(each / "max_energy_range_uj")) for each in packages(root=root)]
-        if not found or not all(_read(file).isdigit() and wraps.isdigit() for file, wraps in found):
-            return None
-        return cls([(file, int(wraps)) for file, wraps in found])
+        folders = packages(root=root)
+        found = [(each / "energy_uj", number(each / "max_energy_range_uj")) for each in folders]
+        known = [(file, wraps) for file, wraps in found if wraps is not None and number(file) is not None]
+        return cls(known) if known and len(known) == len(folders) else None
+
+    def _counted(self) -> list[int]:
+        return [int(read_text(file)) for file, _ in self._files]
 
     def joules(self) -> float:
         """See `Meter.joules`."""
-        now = [int(_read(file)) for file, _ in self._files]
+        now = self._counted()
         steps = zip(now, self._last, self._files, strict=True)
         self._total += sum(new - old if new >= old else new - old + wraps for new, old, (_, wraps) in steps)
         self._last = now
@@ -155,10 +159,3 @@ def rail_watts(text: str) -> float | None:
         found[unit][name] = float(value)
     rails = found["A"].keys() & found["V"].keys()
     return sum(found["A"][name] * found["V"][name] for name in rails) if rails else None
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text().strip()
-    except OSError:
-        return ""

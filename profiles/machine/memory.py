@@ -1,15 +1,17 @@
 """Memory of the calling process, in bytes. A child reads its own: a parent's view is floored by its own size.
 
-readings = [memory.read(), ...]                     # once loaded, and after each repetition
-touched = memory.touched_file_bytes(one_more_pass)  # a prompt and an answer, outside of what is timed
+readings = [memory.read(), ...]                        # once loaded, and after each repetition
+touched = memory.touched_bytes(files, one_more_pass)   # a prompt and an answer, outside of what is timed
 samples = memory.samples(readings, touched=touched)
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
+
+from .text_files import read_text
 
 STATUS_FILE = Path("/proc/self/status")
 ROLLUP_FILE = Path("/proc/self/smaps_rollup")
@@ -40,7 +42,7 @@ def read() -> Memory:
     nearest that those systems tell. How many pages are shared takes the kernel about 1 ms for each 100 MB.
     """
     if STATUS_FILE.exists():
-        return replace(parse_status(_text(STATUS_FILE)), shared_bytes=parse_rollup(_text(ROLLUP_FILE)))
+        return replace(parse_status(read_text(STATUS_FILE)), shared_bytes=parse_rollup(read_text(ROLLUP_FILE)))
     info = psutil.Process().memory_full_info()
     return Memory(
         peak_rss_bytes=int(getattr(info, "peak_wset", info.rss)),
@@ -72,8 +74,8 @@ def parse_rollup(text: str) -> int | None:
     return 1024 * (kib["Shared_Clean"] + kib.get("Shared_Dirty", 0)) if "Shared_Clean" in kib else None
 
 
-def touched_bytes(path: str | Path, work: Callable[[], object]) -> int | None:
-    """Do `work`; returns bytes of a mapped file's pages, or of all in a folder, that it touched.
+def touched_bytes(files: Sequence[Path], work: Callable[[], object]) -> int | None:
+    """Do `work`; returns bytes of the mapped files' pages that it touched.
 
     None where the kernel does not tell. Writing 1 to /proc/self/clear_refs forgets which pages were touched, and
     "Referenced" in /proc/self/smaps counts those touched since (proc(5); kernel documentation, filesystems/proc.rst).
@@ -86,17 +88,17 @@ def touched_bytes(path: str | Path, work: Callable[[], object]) -> int | None:
         work()
         return None
     work()
-    return parse_touched(_text(MAPS_FILE), Path(path).resolve())
+    return parse_touched(read_text(MAPS_FILE), files)
 
 
-def parse_touched(text: str, path: Path) -> int | None:
-    """Touched bytes of mappings of `path`, or of files below it, from the text of /proc/PID/smaps."""
+def parse_touched(text: str, files: Sequence[Path]) -> int | None:
+    """Touched bytes of mappings of these files, from the text of /proc/PID/smaps."""
     if "Referenced:" not in text:
         return None
-    total = 0
+    total, wanted = 0, {str(file.resolve()) for file in files}
     for mapping in _mappings(text.splitlines()):
         words = mapping[0].split(maxsplit=5)  # addresses, permissions, offset, device, inode, path
-        if len(words) == 6 and Path(words[5]).is_relative_to(path):
+        if len(words) == 6 and words[5] in wanted:
             total += _kib("\n".join(mapping[1:]))["Referenced"]
     return 1024 * total
 
@@ -161,10 +163,3 @@ def _kib(text: str) -> Mapping[str, int]:
 
 def _most(values: Iterable[int | None]) -> int | None:
     return max((value for value in values if value is not None), default=None)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:
-        return ""

@@ -8,10 +8,12 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from ...convert.artifact import files_of
 from ...runtimes.session import Session, Settings, open_session
-from ..machine import conditions, energy, memory
+from ..machine import conditions, energy, memory, paging
 from ..machine.conditions import Conditions
 
 _IDLE_SECONDS = 2.0  # of measuring what the machine draws for nothing
@@ -27,14 +29,16 @@ def measure(job: Job, progress: Progress) -> dict[str, Any]:
 
     The job: container, path, settings, n_prompt and n_generate (tokens), repetitions, seed; depth (tokens before the
     prompt) and sustained_seconds may be missing. Returns "samples" (metric -> samples, in the units of `METRICS`),
-    "conditions" before and after the timed part, their "marks", and of a sustained run its "series".
+    "conditions" before and after the timed part, their "marks", the "fetched_bytes" that came from the disk while it
+    was loaded, what is known of "energy", and of a sustained run its "series".
     """
-    idle_watts = _idle_watts()
+    metered = _metered()
     progress("loading")
-    started = time.perf_counter()
+    fetched, started = paging.fetched_bytes(), time.perf_counter()
     settings = Settings(**job["settings"])
     session = open_session(job["container"], job["path"], settings)
     load_seconds = time.perf_counter() - started
+    fetched = None if fetched is None else (paging.fetched_bytes() or 0) - fetched
     readings = [memory.read()]
     loop = (Several if settings.users > 1 else One)(session, job, settings.users)
     progress("warming up")
@@ -46,15 +50,18 @@ def measure(job: Job, progress: Progress) -> dict[str, Any]:
     else:
         samples = _repeated(loop, job["repetitions"], readings, progress)
     after = conditions.read()
-    samples |= memory.samples([*readings, memory.read()], touched=memory.touched_bytes(job["path"], loop.once))
+    touched = memory.touched_bytes(files_of(Path(job["path"])), loop.once)
+    samples |= memory.samples([*readings, memory.read()], touched=touched)
     if loop.from_nothing:
         samples |= {"load_seconds": [load_seconds], "first_token_seconds": [first_token_seconds]}
-    if idle_watts is not None and not series:
-        samples |= _energy(loop, idle_watts)
+    if not series:
+        samples |= _energy(loop, metered.get("idle_watts"))
     return {
         "samples": samples,
         "conditions": {"before": asdict(before), "after": asdict(after)},
         "marks": list(conditions.marks(before, after)),
+        "fetched_bytes": fetched,
+        "energy": metered,
         "series": series,
     }
 
@@ -162,39 +169,48 @@ def _sustained(loop: One, seconds: float, progress: Progress) -> tuple[dict[str,
     return {"decode_tokens_per_second": speeds}, series
 
 
-def _idle_watts() -> float | None:
-    """What the machine draws for nothing; None where it has no meter."""
+def _metered() -> dict[str, Any]:
+    """What the machine's meter "covers" and the "idle_watts" that are drawn for nothing; else why it is "absent"."""
     meter = energy.meter()
     if meter is None:
-        return None
+        return {"absent": energy.absence()}
     try:
-        return energy.idle_watts(meter, _IDLE_SECONDS)
+        return {"covers": meter.covers, "idle_watts": energy.idle_watts(meter, _IDLE_SECONDS)}
     finally:
         meter.close()
 
 
-def _energy(loop: One, idle_watts: float) -> dict[str, list[float]]:
+def _energy(loop: One, idle_watts: float | None) -> dict[str, list[float]]:
     """Joules a token beyond idling; apart from the timed repetitions, because a meter may cost speed."""
-    meter = energy.meter()
-    if meter is None:
+    meter = energy.meter() if idle_watts is not None else None
+    if meter is None or idle_watts is None:
         return {}
     try:
         prefill = _joules(meter, idle_watts, loop.prefill, loop.rewind)
         decode = _joules(meter, idle_watts, loop.decode, lambda: loop.rewind(keep_prompt=True))
     finally:
         meter.close()
-    return {
-        "joules_per_token_prefill": [prefill / loop.n_prompt],
-        "joules_per_token_decode": [decode / loop.n_generate],
-    }
+    passes = {"prefill": (prefill, loop.n_prompt), "decode": (decode, loop.n_generate)}
+    return {f"joules_per_token_{name}": [joules / n] for name, (joules, n) in passes.items() if joules is not None}
 
 
-def _joules(meter: energy.Meter, idle_watts: float, work: Callable[[], None], before: Callable[[], None]) -> float:
-    """Joules of one pass of `work` beyond idling, a mean over seconds of passes."""
-    started, joules = time.perf_counter(), meter.joules()
-    _, n_passes = _at_least(_METERED_SECONDS, work, before=before)
-    spent = meter.joules() - joules - idle_watts * (time.perf_counter() - started)
-    return max(0.0, spent) / n_passes
+def _joules(
+    meter: energy.Meter, idle_watts: float, work: Callable[[], None], before: Callable[[], None]
+) -> float | None:
+    """Joules of one pass of `work` beyond idling, a mean over seconds of passes; `before` each is not counted.
+
+    None where no more was drawn than at rest: then noise is larger than the work, and there is no figure.
+    """
+    joules, seconds, n_passes = 0.0, 0.0, 0
+    while seconds < _METERED_SECONDS:
+        before()
+        began, started = meter.joules(), time.perf_counter()
+        work()
+        joules += meter.joules() - began
+        seconds += time.perf_counter() - started
+        n_passes += 1
+    beyond = joules - idle_watts * seconds
+    return beyond / n_passes if beyond > 0 else None
 
 
 def _at_least(seconds: float, work: Callable[[], None], *, before: Callable[[], None]) -> tuple[float, int]:
