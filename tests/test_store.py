@@ -121,3 +121,70 @@ def test_rows_are_on_disk_before_append_returns(path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", script, os.fspath(path), json.dumps(ROW.to_json())], check=True)
     assert Store(path).rows == [ROW]
+
+
+@pytest.mark.parametrize("rest", [b'{"schema": 1, "run', b"{"])
+def test_a_row_that_is_being_written_is_no_error_for_a_reader(path: Path, rest: bytes) -> None:
+    Store(path).append([ROW])
+    whole = path.read_bytes()
+    path.write_bytes(whole + rest)
+    assert read(path) == [ROW] and path.read_bytes() == whole + rest
+
+
+def test_a_last_row_without_an_end_of_line_is_one(path: Path) -> None:
+    path.write_text(json.dumps(ROW.to_json()))
+    assert read(path) == [ROW]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", 1),
+        (b"\xff\xd8\xff\xe0 a picture without an end of line", 1),
+        (b"plain words", 1),
+        (json.dumps(ROW.to_json()).encode() + b"\n\xff\xfe\n", 2),
+        (b'{"schema": 1, "run": "\xe9"}\n', 1),
+    ],
+)
+def test_what_is_no_results_file_is_said_in_a_line(path: Path, content: bytes, line: int) -> None:
+    path.write_bytes(content)
+    with pytest.raises(Error, match=rf"results\.jsonl, line {line}: no measurement"):
+        read(path)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(Error, match=r"cannot be read: Is a directory"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"samples": ["1.5"]}, "samples are not all numbers"),
+        ({"samples": [True]}, "samples are not all numbers"),
+        ({"samples": "1.5"}, "samples is no list"),
+        ({"format": 4}, "format is no text"),
+        ({"note": None}, "note is no text"),
+        ({"emulated": "no"}, "emulated is no bool"),
+        ({"host": []}, "host is no dict"),
+        ({"parameters": None}, "parameters is no dict"),
+        ({"parameters": {"variant": "deep"}}, "the variant is no dict"),
+    ],
+)
+def test_a_row_whose_values_are_of_another_kind_is_named(path: Path, changes: dict[str, Any], said: str) -> None:
+    Store(path).append([ROW])
+    with path.open("a") as stream:
+        stream.write(json.dumps({**ROW.to_json(), **changes}) + "\n")
+    with pytest.raises(Error, match=f"line 2: {said}"):
+        read(path)
+
+
+def test_speeds_of_several_devices_stand_beside_each_other_and_answers_do_not(path: Path) -> None:
+    """A device here, this machine, and this folder on another machine; answers are the same everywhere."""
+    store = Store(path)
+    away = replace(ROW, host={"cpu": "another"}, parameters={"key": "k3"})
+    store.append([ROW, replace(ROW, device="rpi4-2gb", parameters={"key": "k2"}), away])
+    assert store.has("k1") and store.has("k2") and store.has("k3")
+    answer = replace(ROW, metric="accuracy", parameters={"key": "a1"})
+    store.append([answer, replace(answer, device="rpi4-2gb", parameters={"key": "a2"})])
+    assert store.has("a2") and not store.has("a1")

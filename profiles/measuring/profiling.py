@@ -8,6 +8,7 @@ from pathlib import Path
 from ... import Error
 from ...child import Outcome
 from ...convert.artifact import Artifact
+from ..machine import confinement
 from ..probing import probe
 from .measuring import Measuring
 from .rounds import Rounds, Take
@@ -48,9 +49,12 @@ class Profiler:
     def profile(self, artifacts: Sequence[Artifact], asked: Profiling) -> Counts | None:
         """Measure what the store does not have; returns the best numbers of threads, where a sweep was asked for.
 
-        What is measured after a sweep is measured with them. `Error` for a sweep in another device's place.
+        What is measured after a sweep is measured with them. `Error` for a sweep in another device's place, and for a
+        limit on memory where there is none to lay.
         """
         chosen = asked.chosen(artifacts)
+        if any(variant.limit_memory_bytes for variant in asked.variants) and not confinement.is_possible():
+            raise Error("this system offers no limit on memory", hint="leave --limit-memory out")
         if asked.repetitions:
             ours = self.measuring
             ours.speed_settings = replace(ours.speed_settings, repetitions=asked.repetitions)
@@ -67,7 +71,7 @@ class Profiler:
             raise Error(f"a sweep here says nothing about {device.name}", hint="leave --device out, or sweep there")
         takes = takes_of(chosen)
         rounds.run(takes)
-        counts = decided(self.measuring.store.rows, takes)
+        counts = decided(rounds.rows_here(), takes)
         if counts:
             self.measuring.device = replace(device, prefill_threads=counts.prefill, decode_threads=counts.decode)
             self._remember(counts)
