@@ -135,7 +135,11 @@ COLUMNS: Sequence[Column] = (
         of_cell("must_fit_bytes"),
     ),
     _column(
-        "load", "Load", "from opening the file to being ready, the file in the page cache", 9, of_cell("load_seconds")
+        "load",
+        "Load",
+        "from opening the file to being ready; a note says where it came from the disk, not from the page cache",
+        9,
+        of_cell("load_seconds"),
     ),
     _column("first", "1st token", "load, prefill and one greedy token", 8, of_cell("first_token_seconds")),
     _column("prefill", "Prefill", "tokens/s reading a prompt, median", 4, of_cell("prefill_tokens_per_second")),

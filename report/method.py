@@ -22,6 +22,7 @@ def measured(report: Report) -> Mapping[str, str]:
         "machine": _pairs(context.host),
         "settings": _settings(report),
         "emulation": _emulation(report),
+        "energy": _energy(report),
         "runtimes": ", ".join(sorted({row.runtime for row in report.rows if row.runtime})),
         "versions": _pairs(context.versions),
         "reference": (context.reference or "none could be measured") + _compact(report),
@@ -91,6 +92,17 @@ def _emulation(report: Report) -> str:
     return " and ".join(
         sorted({str(row.parameters["emulation"]) for row in report.measurements if row.parameters.get("emulation")})
     )
+
+
+def _energy(report: Report) -> str:
+    """What the meter covers and what was drawn at rest, which is not in the figures; or why there are none."""
+    told = [each for row in report.measurements for each in row.parameters.get("energy") or () if each]
+    idle = [each["idle_watts"] for each in told if "idle_watts" in each]
+    if not idle:
+        return _joined({f"not measured: {each['absent']}" for each in told})
+    covers = _joined({each["covers"] for each in told if "idle_watts" in each})
+    watts = " to ".join(dict.fromkeys(f"{value:.2f}" for value in (min(idle), max(idle))))
+    return f"of {covers}; beyond the {watts} W that were drawn before a file was loaded"
 
 
 def _joined(values: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from math import exp, isfinite, log
 from ..accuracy.paired import Interval, Paired, bootstrap_mean, median_interval, share_interval
 from ..convert.artifact import Artifact
 from ..profiles.records.measurement import ENERGY_METRICS, METRICS, SPEED_METRICS, Measurement
+from . import numbers
 
 SOURCE = "source"  # the format name of the quantised file that a checkpoint was dequantised from
 
@@ -41,6 +42,7 @@ MEANINGS = {
     "major faults": "the process waited for pages from the disk while it was measured",
     "shared cores": "other processes used the cores while it was measured",
     "on battery": "the machine ran on its battery",
+    "cold load": "the file came from the disk when it was loaded, not from the page cache",
     "emulated": "measured on another machine than the device named",
     "failed gate": "it failed the check of its outputs after conversion",
     "not eligible": "it is not offered as a file to ship",
@@ -168,12 +170,12 @@ def marks(found: Mapping[str, Measurement], artifact: Artifact | None, device: s
             made += noted(row)
         elif _without_repack(row):
             made.append(_parsed("retried without repacked kernels"))
-        if row.emulated:
+        if row.emulated and row.metric in SPEED_METRICS:
             sentence = f"measured on another machine than {device}; speeds do not carry over"
             made.append(Mark(code="emulated", sentence=sentence))
     for (status, note), metrics in failures.items():
         made.append(failed(status, note, metrics))
-    return tuple(dict.fromkeys(made))
+    return tuple(dict.fromkeys([*made, *limited(found)]))
 
 
 def _number(row: Measurement) -> Cell:
@@ -205,6 +207,24 @@ def _without_repack(row: Measurement) -> bool:
 def noted(row: Measurement) -> list[Mark]:
     """The marks that a row's note makes, one a line."""
     return [_parsed(line) for line in row.note.splitlines()]
+
+
+def limited(found: Mapping[str, Measurement]) -> list[Mark]:
+    """The mark of a memory limit that rows were measured under: what it limits, and whether the process fitted.
+
+    It fits where it ended well and did not wait for pages from the disk again and again.
+    """
+    under = [row for row in found.values() if isinstance(row.parameters.get("limit"), Mapping)]
+    if not under:
+        return []
+    row = next((row for row in under if row.status == "ok"), under[0])
+    limit = row.parameters["limit"]
+    size = f" of {numbers.size(limit['bytes'])}" if limit.get("bytes") else ""
+    if limit.get("kind") == "none":
+        return [Mark(code="not held", sentence=f"a limit{size} was not laid: {limit.get('meaning')}")]
+    waited = any(mark.code == "major faults" for mark in noted(row))
+    verdict = "" if row.status != "ok" else "; it does not fit: pages had to come back" if waited else "; it fits"
+    return [Mark(code="limit", sentence=f"{limit.get('kind')}{size}: it limits {limit.get('meaning')}{verdict}")]
 
 
 def failed(status: str, note: str, metrics: Sequence[str]) -> Mark:

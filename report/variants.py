@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from ..convert.artifact import Artifact
-from ..profiles.measuring.variant import described
+from ..profiles.measuring.variant import Variant, described
 from ..profiles.records.measurement import Measurement
 from . import numbers
 from . import rows as building
@@ -69,8 +69,9 @@ def counted(stored: Sequence[Measurement]) -> dict[tuple[str, str], dict[str, Me
 
 def _row(name: str, found: Mapping[str, Measurement], artifact: Artifact | None) -> VariantRow:
     variant = next(iter(found.values())).variant
+    absent = {metric: _absent(metric, variant, found) for metric in METRICS}
     cells = {
-        metric: building.cell(found[metric], artifact=artifact, reference="") if metric in found else _absent(metric)
+        metric: building.cell(found[metric], artifact=artifact, reference="") if metric in found else absent[metric]
         for metric in METRICS
     }
     if not variant:  # its divergence is that from the reference, and stands in the comparison
@@ -85,8 +86,15 @@ def _row(name: str, found: Mapping[str, Measurement], artifact: Artifact | None)
     )
 
 
-def _absent(metric: str) -> Cell:
-    why = "it computes the same" if metric == "kl_divergence" else "not part of this variant"
+def _absent(metric: str, variant: Mapping[str, Any], found: Mapping[str, Measurement]) -> Cell:
+    """Why a variant has no row of a metric."""
+    ran = any(row.status == "ok" for row in found.values())
+    if metric != "kl_divergence":
+        why = "not part of this variant"
+    elif ran and not Variant.from_json(variant).computes_differently:
+        why = "it computes the same"
+    else:
+        why = "it was not measured"
     return Cell(value=None, status="missing", note=why)
 
 
@@ -99,12 +107,9 @@ def _marks(found: Mapping[str, Measurement]) -> tuple[Mark, ...]:
     said = [building.failed(status, note, metrics) for (status, note), metrics in failures.items()]
     for row in found.values():
         said += building.noted(row) if row.status == "ok" else []
-        limit = row.parameters.get("limit") if row.variant else None
-        if isinstance(limit, Mapping):
-            said.append(Mark(code="limit", sentence=f"{limit.get('kind')}: it limits {limit.get('meaning')}"))
         if isinstance(series := row.parameters.get("series"), Mapping) and row.samples:
             said.append(Mark(code="sustained", sentence=over_time(row.samples, series)))
-    return tuple(dict.fromkeys(said))
+    return tuple(dict.fromkeys([*said, *building.limited(found)]))
 
 
 def over_time(samples: Sequence[float], series: Mapping[str, Sequence[Any]]) -> str:

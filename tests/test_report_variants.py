@@ -16,6 +16,7 @@ from edgequant.profiles.measuring.variant_quality import SAME_FILE
 from edgequant.profiles.records.measurement import Measurement
 from edgequant.report import columns, stored, terminal, variants
 from edgequant.report.markdown import markdown
+from edgequant.report.method import measured
 from edgequant.report.page import page
 from edgequant.report.table import Report, build
 from recorded import artifacts, context, device, measurement, measurements
@@ -85,6 +86,21 @@ def test_cells_have_their_numbers_with_n_and_interval(report: Report) -> None:
     assert missing.value is None and missing.note == "it computes the same"
 
 
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        (varied("decode_tokens_per_second", [80.0], DEEP), "it computes the same"),
+        (varied("decode_tokens_per_second", [80.0], {"mmap": False, "of_later": 1}), "it computes the same"),
+        (varied("decode_tokens_per_second", [80.0], QUANTISED), "it was not measured"),
+        (varied("decode_tokens_per_second", [80.0], {"flash_attention": False}), "it was not measured"),
+        (varied("decode_tokens_per_second", [], DEEP, status="oom", note="killed"), "it was not measured"),
+    ],
+)
+def test_why_a_variant_has_no_divergence(row: Measurement, why: str) -> None:
+    (made,) = variants.rows(artifacts(), [row])
+    assert made.cells["kl_divergence"].note == why
+
+
 def test_the_last_row_of_a_variant_counts() -> None:
     rows = [varied("decode_tokens_per_second", [n, n], DEEP) for n in (1.0, 2.0)]
     made = variants.rows(artifacts(), rows)
@@ -99,6 +115,79 @@ def test_marks_limits_and_failures_are_said(report: Report) -> None:
     assert limited.cells["decode_tokens_per_second"].status == "oom"
     assert [m.code for m in limited.marks] == ["out of memory", "limit"]
     assert limited.marks[1].sentence == "cgroup v2: it limits memory of every kind"
+
+
+GROUP = {"kind": "cgroup v2", "meaning": "memory of every kind", "bytes": 1_797_483_648}
+
+
+@pytest.mark.parametrize(
+    ("limit", "note", "said"),
+    [
+        (GROUP, "", ("limit", "cgroup v2 of 1.80 GB: it limits memory of every kind; it fits")),
+        (
+            {**GROUP, "kind": "RLIMIT_DATA", "meaning": "private memory alone"},
+            "shared cores: a third of one",
+            ("limit", "RLIMIT_DATA of 1.80 GB: it limits private memory alone; it fits"),
+        ),
+        (
+            GROUP,
+            "cold load: 9 MB came from the disk\nmajor faults: 4,000 times",
+            ("limit", "cgroup v2 of 1.80 GB: it limits memory of every kind; it does not fit: pages had to come back"),
+        ),
+        (
+            {**GROUP, "kind": "none", "meaning": "nothing is limited: this system offers none"},
+            "",
+            ("not held", "a limit of 1.80 GB was not laid: nothing is limited: this system offers none"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("variant", [{}, LIMITED], ids=["plain", "variant"])
+def test_what_was_limited_and_whether_it_fits_is_said_of_every_row(
+    variant: dict[str, Any], limit: dict[str, Any], note: str, said: tuple[str, str]
+) -> None:
+    """Of the plain run of an emulated device, too."""
+    row = varied("decode_tokens_per_second", [5.0, 5.1], variant, limit=limit, note=note, emulated=True)
+    made = build(artifacts(), [*measurements(), row], device=device(is_host=False), context=context())
+    plain = next(row for row in made.rows if row.format == "Q8_0")
+    marks = named(made, "Q8_0", "memory limited to 100 MB").marks if variant else plain.marks
+    assert said in [(mark.code, mark.sentence) for mark in marks]
+
+
+def test_answers_that_were_computed_for_another_device_are_not_marked_emulated() -> None:
+    rows = [replace(row, emulated=row.metric == "accuracy") for row in measurements()]
+    made = build(artifacts(), rows, device=device(), context=context())
+    assert not any(row.mark("emulated") for row in made.rows)
+
+
+def test_a_cold_load_is_marked() -> None:
+    note = "cold load: 145 MB came from the disk (1 of 2 rounds)"
+    rows = [replace(row, note=note) if row.metric == "load_seconds" and row.samples else row for row in measurements()]
+    made = build(artifacts(), rows, device=device(), context=context())
+    assert all(row.mark("cold load") for row in made.rows if row.value("load_seconds") is not None)
+    (load,) = [column for column in columns.COLUMNS if column.key == "load"]
+    assert "in the page cache" not in load.meaning and "a note says" in load.meaning
+
+
+@pytest.mark.parametrize(
+    ("energy", "said"),
+    [
+        ([{"absent": "root alone may read"}, None], "not measured: root alone may read"),
+        (
+            [{"covers": "the package", "idle_watts": 1.9}, {"covers": "the package", "idle_watts": 2.125}],
+            "of the package; beyond the 1.90 to 2.12 W that were drawn before a file was loaded",
+        ),
+        (
+            [{"covers": "the package", "idle_watts": 1.9}],
+            "of the package; beyond the 1.90 W that were drawn before a file was loaded",
+        ),
+        ([None], ""),
+    ],
+)
+def test_what_energy_covers_or_why_there_is_none_is_said(energy: list[dict[str, Any] | None], said: str) -> None:
+    rows = [replace(row, parameters={**row.parameters, "energy": energy}) for row in measurements()]
+    made = build(artifacts(), rows, device=device(), context=context())
+    assert measured(made).get("energy", "") == said
+    assert said in markdown(made)
 
 
 def test_a_sustained_run_in_a_sentence(report: Report) -> None:
