@@ -27,7 +27,7 @@ from .printing import print_report
 @click.pass_obj
 def report(progress: Progress, /, run_folder: Path, others: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """Rebuild the report of RUN, a run or a bundle, from its stored rows."""
-    from ..profiles.records.others import take_in
+    from ..profiles.records.other_machines import take_in
     from ..report.rebuild import rebuild
 
     folder = run_folder_of(progress, run_folder, out=out)

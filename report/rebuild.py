@@ -9,7 +9,7 @@ from ..convert.artifact import Artifact
 from ..convert.checkpoint import QuantisedSource
 from ..profiles.device import Device, from_json
 from ..profiles.records.measurement import METRICS, QUALITY_METRICS, SPEED_METRICS, Measurement
-from ..profiles.records.others import by_machine
+from ..profiles.records.other_machines import by_machine
 from ..profiles.records.run_folder import RunFolder
 from ..profiles.records.store import Store
 from . import files, numbers
@@ -31,7 +31,8 @@ def compare(folder: RunFolder, *, limits: Limits | None = None) -> Report:
     checkpoint, prepared = values["checkpoint"], values.get("prepared", {})
     made = folder.made(revision=checkpoint["revision"])
     known = {"", *(artifact.sha256 for artifact in made)}  # a format that could not be made has no digest
-    rows = [row for row in folder.store().rows if row.artifact_sha256 in known and _is_of(row, device)]
+    stored = [row for row in folder.store().rows if row.artifact_sha256 in known and _is_of(row, device)]
+    rows = [row for row in stored if _was_on(row, values.get("cpu", ""))]
     made = [artifact for artifact in made if not _passed_through(artifact, rows)]
     origin = checkpoint["quantised_source"]
     context = RunContext(
@@ -50,7 +51,11 @@ def compare(folder: RunFolder, *, limits: Limits | None = None) -> Report:
         command=values["command"],
         versions=values["versions"],
         predicted=values.get("predicted", {}),
-        notes=(*_notes(values, made), *_at_chance(rows, values.get("reference", ""), prepared.get("chance"))),
+        notes=(
+            *_notes(values, made),
+            *_elsewhere([row for row in stored if row not in rows]),
+            *_at_chance(rows, values.get("reference", ""), prepared.get("chance")),
+        ),
     )
     own = build(made, rows, device=device, context=context, limits=_of(device, limits))
     foreign = [row for row in Store(folder.others).rows if row.artifact_sha256 in known]
@@ -60,6 +65,19 @@ def compare(folder: RunFolder, *, limits: Limits | None = None) -> Report:
 def _is_of(row: Measurement, device: Device) -> bool:
     """Whether a row tells of this device: answers are the same on all, speed and memory are each one's own."""
     return row.metric not in SPEED_METRICS or row.device == device.name or not row.artifact_sha256
+
+
+def _was_on(row: Measurement, cpu: str) -> bool:
+    """Whether a row tells of this processor, as the device or in its place; "" where an older run does not say."""
+    known = row.host.get("cpu", cpu)
+    return row.metric not in SPEED_METRICS or not row.artifact_sha256 or cpu in ("", known)
+
+
+def _elsewhere(rows: Sequence[Measurement]) -> Iterator[str]:
+    """A sentence for what was measured in this folder while it lay on another machine."""
+    if rows:
+        names = " and ".join(sorted({str(row.host["cpu"]) for row in rows}))
+        yield f"{len(rows)} rows of speed and memory are left out: they were measured on another processor, {names}."
 
 
 def _of(device: Device, limits: Limits | None) -> Limits | None:

@@ -11,7 +11,8 @@ from ...convert.checkpoint import Checkpoint
 from ...convert.formats import DEFAULT_FORMATS
 from ...convert.onnx_options import OnnxOptions, from_job
 from ...runtimes.session import runtime_version
-from ..device import Device, from_json
+from ..device import Device, from_json, host_device
+from ..machine import host
 from .run_folder import RunFolder
 
 QUICK = "quick"  # a part of the built-in tasks
@@ -38,12 +39,12 @@ class Request:
 
 
 def request_of(folder: RunFolder) -> Request:
-    """What was asked of the run in `folder`."""
+    """What was asked of the run in `folder`; "host" is the machine that this is, whichever it was then."""
     values = folder.open()
     return Request(
         source=values["source"],
         out=folder.path,
-        device=from_json(values["device"]),
+        device=_device(values["device"]),
         context=values["context"],
         formats=tuple(values["formats"]),
         tasks=tuple(values["tasks"]),
@@ -58,6 +59,13 @@ def request_of(folder: RunFolder) -> Request:
     )
 
 
+def _device(values: dict[str, Any]) -> Device:
+    """As it was, with the threads that a sweep found; but this machine where the folder came from another one."""
+    known = from_json(values)
+    here = host_device() if known.is_host else known
+    return known if known.title == here.title else here
+
+
 def described(request: Request, checkpoint: Checkpoint, *, context: int, ever_asked: Collection[str]) -> dict[str, Any]:
     """What is asked, of what and with what, for run.json; `ever_asked` are formats of earlier requests too."""
     named = Path(request.source)
@@ -68,6 +76,7 @@ def described(request: Request, checkpoint: Checkpoint, *, context: int, ever_as
         "tasks": list(request.tasks),
         "suite": request.suite,
         "device": asdict(request.device),
+        "cpu": host.machine().cpu,
         "context": context,
         "verified": request.verify,
         "keep_intermediate": request.keep_intermediate,

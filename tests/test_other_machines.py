@@ -14,7 +14,7 @@ import recorded
 from edgequant import Error
 from edgequant.convert.artifact import Artifact
 from edgequant.profiles.records.measurement import Measurement
-from edgequant.profiles.records.others import by_machine, take_in
+from edgequant.profiles.records.other_machines import by_machine, take_in
 from edgequant.profiles.records.run_folder import RunFolder
 from edgequant.report.answer import Limits
 from edgequant.report.files import write
