@@ -13,14 +13,16 @@ from .. import Error, __version__, child
 from ..convert.artifact import Artifact, is_whole
 from ..convert.atomic import write_text
 from ..profiles.device import HOST, Device, from_json, load
+from ..profiles.machine import host
 from ..profiles.measuring.measuring import Measuring
 from ..profiles.measuring.profiling import Profiler, Profiling
+from ..profiles.planning.predicted_speeds import speeds_in
 from ..profiles.records.run_folder import RunFolder
 from ..report.rebuild import rebuild
 from ..report.table import Report
 from ..runtimes.session import runtime_version
 from . import unpack
-from .bundle import DESCRIPTION, REFERENCE_ROWS, SCHEMA
+from .bundle import DESCRIPTION, PLAN, REFERENCE_ROWS, SCHEMA
 
 Listener = Callable[[str, str, str], None]  # step, format ("" where it concerns the whole run), detail
 
@@ -31,7 +33,7 @@ class OnDevice:
 
     path: Path  # the unpacked folder
     listen: Listener
-    device_name: str = ""  # a profile, or a .toml file; "" for this machine
+    device_name: str = ""  # a profile, a .toml file, or "host"; "" for what was asked before, or this machine
     context: int = 0  # tokens; 0 for what was asked before, or the run's own
     device: Device = field(init=False)
     folder: RunFolder = field(init=False)
@@ -56,10 +58,12 @@ class OnDevice:
         self.listen("opened", "", f"{run['checkpoint']['name']}, bundled with {', '.join(self.bundled['formats'])}")
 
     def _device(self, before: dict[str, Any]) -> Device:
-        """The device that is asked for; this machine with the threads that a sweep found best on it before."""
+        """What is asked for now or was before; this machine with the threads that a sweep found best on it."""
+        known = from_json(before["device"]) if before else None
+        if known and not known.is_host and not self.device_name:
+            return known
         device = load(self.device_name or HOST)
-        known = from_json(before["device"]) if before else device
-        return known if (known.name, known.title) == (device.name, device.title) else device
+        return known if known and (known.name, known.title) == (device.name, device.title) else device
 
     def _describe(self, run: dict[str, Any]) -> None:
         """run.json and results.jsonl of this device: the reference's rows come first, for the others to be compared."""
@@ -70,11 +74,21 @@ class OnDevice:
             **run,
             "formats": self.bundled["formats"],
             "device": asdict(self.device),
+            "cpu": host.machine().cpu,
+            "predicted": self._predicted(),
             "context": self.context,
             "command": shlex.join(["edgequant", *sys.argv[1:]]),
             "versions": {"edgequant": __version__, **engines},
         }
         write_text(self.folder.description, json.dumps(described, indent=2) + "\n")
+
+    def _predicted(self) -> dict[str, dict[str, list[float]]]:
+        """Speeds that the bundle's plan predicts, where it was made for the device that this machine stands in for."""
+        if self.device.is_host or not (self.path / PLAN).is_file():
+            return {}
+        plan = json.loads((self.path / PLAN).read_text(encoding="utf-8"))
+        is_of = (plan.get("device"), plan.get("context")) == (self.device.name, self.context)
+        return speeds_in(plan) if is_of else {}
 
     def artifacts(self) -> list[Artifact]:
         """The artifacts whose files came with the bundle."""
@@ -109,7 +123,10 @@ class OnDevice:
     def _reference(self) -> Artifact:
         run = self.bundled["run"]
         made = self.folder.made(revision=run["checkpoint"]["revision"])
-        return next(artifact for artifact in made if artifact.format == run["reference"])
+        found = next((artifact for artifact in made if artifact.format == run["reference"]), None)
+        if found is None:
+            raise Error(f"{self.path} lacks the manifest of its reference {run['reference']}", hint="bundle again")
+        return found
 
     def tidy(self) -> None:
         """Remove what was only needed on the way."""

@@ -42,12 +42,15 @@ def unpacked(path: Path, *, out: Path | None = None) -> Path:
 
 def _sums_of(path: Path) -> bytes:
     """SHA256SUMS, which comes first in the tar."""
-    with _opened(path) as archive:
-        first = archive.next()
-        stream = archive.extractfile(first) if first and first.isreg() else None
-        if first is None or stream is None or PurePosixPath(first.name).name != SUMS or first.size > _LARGEST_SUMS:
-            raise Error(f"{path} is no bundle", hint="make one with: edgequant bundle RUN -o bundle.tar")
-        return stream.read()
+    try:
+        with _opened(path) as archive:
+            first = archive.next()
+            stream = archive.extractfile(first) if first and first.isreg() else None
+            if first is None or stream is None or PurePosixPath(first.name).name != SUMS or first.size > _LARGEST_SUMS:
+                raise Error(f"{path} is no bundle", hint="make one with: edgequant bundle RUN -o bundle.tar")
+            return stream.read()
+    except tarfile.TarError as error:
+        raise Error(f"{path} cannot be unpacked: {error}", hint="copy it again") from None
 
 
 def _opened(path: Path) -> tarfile.TarFile:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import bundles
+import recorded
 import small_checkpoint
 import tokenizer_oracle
 from edgequant import Error
@@ -20,6 +21,7 @@ from edgequant.export import bundle
 from edgequant.export.on_device import OnDevice
 from edgequant.export.tokenizer_files import tokenizer_files
 from edgequant.export.unpack import unpacked
+from edgequant.profiles.machine import host
 
 
 def nothing(step: str, format_name: str, detail: str) -> None:
@@ -129,11 +131,54 @@ def test_opened_again_it_keeps_what_was_measured(made: Path) -> None:
     assert len(again.measuring.store.rows) == 6 and again.context == 128
 
 
+def test_it_goes_on_standing_for_the_device_that_it_stood_for(made: Path) -> None:
+    """`profile --device rpi4-2gb`, then `evaluate` without: the speeds stay in the report until it says "host"."""
+    folder = unpacked(made)
+    first = OnDevice(path=folder, listen=nothing, device_name="rpi4-2gb")
+    q8 = next(artifact for artifact in first.artifacts() if artifact.format == "Q8_0")
+    speed = recorded.measurement(
+        "Q8_0", "decode_tokens_per_second", [5.0, 5.0], artifact_sha256=q8.sha256, device="rpi4-2gb", emulated=True,
+        host=host.facts(),
+    )  # fmt: skip
+    first.measuring.store.append([speed])
+    again = OnDevice(path=folder, listen=nothing)
+    assert again.device == first.device
+    row = next(row for row in again.report().rows if row.format == "Q8_0")
+    assert row.value("decode_tokens_per_second") == 5.0
+    assert OnDevice(path=folder, listen=nothing, device_name="host").device.is_host
+    assert OnDevice(path=folder, listen=nothing).device.is_host
+
+
+def test_a_device_is_predicted_by_the_plan_that_came_along_if_it_is_for_it(tmp_path: Path) -> None:
+    decode = "decode_tokens_per_second"
+    speeds = {decode: 5.2, f"{decode}_low": 4.1, f"{decode}_high": 6.6}
+    plan = {"device": "rpi4-2gb", "context": 256, "formats": [{"format": "Q8_0", **speeds}, {"format": "Q4_0"}]}
+    contents = bundles.contents(tmp_path / "run")
+    bundle.write(bundle.Contents(**{**vars(contents), "plan": plan}), tmp_path / "small.tar")
+    folder = unpacked(tmp_path / "small.tar")
+    known = {"Q8_0": {"decode_tokens_per_second": [4.1, 5.2, 6.6]}, "Q4_0": {}}
+    for name, context, predicted in (
+        ("rpi4-2gb", 256, known), ("rpi4-4gb", 256, {}), ("rpi4-2gb", 128, {}), ("host", 256, {}),
+    ):  # fmt: skip
+        job = OnDevice(path=folder, listen=nothing, device_name=name, context=context)
+        assert job.folder.open()["predicted"] == predicted
+    job = OnDevice(path=folder, listen=nothing, device_name="rpi4-2gb", context=256)
+    row = next(row for row in job.report().rows if row.format == "Q8_0")
+    assert row.predicted["decode_tokens_per_second"].estimate == 5.2
+
+
+def test_a_bundle_without_its_references_manifest_says_so(made: Path) -> None:
+    job = OnDevice(path=unpacked(made), listen=nothing)
+    (job.path / "artifacts" / "model-F16.gguf.manifest.json").unlink()
+    with pytest.raises(Error, match="lacks the manifest of its reference F16"):
+        job.evaluate()
+
+
 def test_a_bundle_of_another_schema_is_refused(made: Path) -> None:
     folder = unpacked(made)
     values = json.loads((folder / "bundle.json").read_text())
     (folder / "bundle.json").write_text(json.dumps({**values, "schema": 99}))
-    with pytest.raises(Error, match="schema 99, this version reads 1"):
+    with pytest.raises(Error, match=f"schema 99, this version reads {bundle.SCHEMA}"):
         OnDevice(path=folder, listen=nothing)
 
 

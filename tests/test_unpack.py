@@ -204,6 +204,13 @@ def without_sums(path: Path) -> Path:
     return path
 
 
+def cut_in_sums(path: Path) -> Path:
+    """Within SHA256SUMS, which comes first."""
+    data = tar(path).read_bytes()
+    path.write_bytes(data[: 512 + 50])
+    return path
+
+
 def cut(path: Path) -> Path:
     """Between two files, where the tar itself does not show that more was to come."""
     data = tar(path).read_bytes()
@@ -218,6 +225,7 @@ def cut(path: Path) -> Path:
         (without_sums, "is no bundle"),
         (sparse, "is no plain file"),
         (cut, r"a\.gguf is missing"),
+        (cut_in_sums, "cannot be unpacked"),
     ],
 )
 def test_what_is_no_bundle(make: Callable[[Path], Path], said: str, tmp_path: Path) -> None:
