@@ -17,7 +17,7 @@ from edgequant.profiles.measuring.measuring import Measuring
 from edgequant.profiles.measuring.profiling import Profiler, Profiling
 from edgequant.profiles.planning import plan as planning
 from edgequant.profiles.planning.predicted_speeds import speeds
-from edgequant.profiles.records.lone_artifact import artifact_of
+from edgequant.profiles.records.lone_artifact import artifact_of, trained_context
 from edgequant.profiles.records.measurement import Measurement
 from edgequant.profiles.records.request import Request, request_of
 from edgequant.profiles.records.run_folder import RunFolder
@@ -87,10 +87,11 @@ def verify(path: Path, *, checkpoint: str, listen: Listener) -> Artifact:
 
 def profile_alone(path: Path, asked: Profiling, *, device: Device, context: int, listen: Listener) -> list[Measurement]:
     """Measure one file or folder that lies in no run; nothing is stored but in what is returned."""
-    artifact = artifact_of(path)
+    artifact, trained = artifact_of(path), trained_context(path)
+    context = min(context, trained or context)
     with tempfile.TemporaryDirectory() as workspace:
         store = Store(Path(workspace) / "results.jsonl")
-        measuring = Measuring(store=store, run=path.name, device=device, context=context)
+        measuring = Measuring(store=store, run=path.name, device=device, context=context, longest_context=trained)
         Profiler(measuring=measuring, listen=listen, scratch=Path(workspace)).profile([artifact], asked)
         return store.rows
 

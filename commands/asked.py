@@ -85,7 +85,7 @@ def resumed(
     from ..profiles.records.request import request_of
     from ..profiles.records.run_folder import RunFolder
 
-    _check_out(out)
+    check_out(out)
     request = request_of(RunFolder(run_folder))
     changes: dict[str, Any] = {"device": load(device)} if device else {}
     changes |= {"context": context} if context else {}
@@ -123,7 +123,7 @@ def run_folder_of(progress: Progress, path: Path, *, out: Path | None = None) ->
     from ..profiles.records.run_folder import RunFolder
 
     if not unpack.is_bundle(path):
-        _check_out(out)
+        check_out(out)
         return RunFolder(path)
     folder = RunFolder(unpack.unpacked(path, out=out))
     if not folder.description.is_file():
@@ -131,7 +131,8 @@ def run_folder_of(progress: Progress, path: Path, *, out: Path | None = None) ->
     return folder
 
 
-def _check_out(out: Path | None) -> None:
+def check_out(out: Path | None) -> None:
+    """Refuse `--out` where nothing is unpacked."""
     if out is not None:
         raise click.UsageError("--out says where a bundle is unpacked, and this is none")
 

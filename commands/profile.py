@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..progress import Progress
-from .asked import resumed
+from .asked import check_out, resumed
 from .options import (
     Counts,
     Duration,
@@ -78,6 +78,7 @@ def profile(
 
     asked = profiling(**options)
     if is_artifact(run_folder):
+        check_out(out)
         return _alone(progress, run_folder, asked, device=device, context=context, as_json=as_json)
     job = resumed(progress, run_folder, device=device, context=context, out=out)
     with progress.shown():

@@ -115,6 +115,26 @@ def test_a_file_of_its_own_is_measured_and_nothing_is_left(tmp_path: Path) -> No
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_file_of_its_own_goes_no_further_than_its_model_was_trained_for(tmp_path: Path) -> None:
+    """The small model reads 256 tokens; a depth of 300 and a prompt are more, and so is a context of 1,024."""
+    folder = small_checkpoint.write(tmp_path / "m")
+    job = {"folder": str(folder), "target": str(tmp_path / "mine.gguf"), "format": "F32", "source": "", "name": "m"}
+    gguf_write.write({**job, "revision": "r"}, lambda text: None)
+    command_line = ["-q", "profile", str(tmp_path / "mine.gguf"), "--context", "1024", "--repetitions", "1", "--json"]
+    done = CliRunner().invoke(main, [*command_line, "--depth", "300", "--no-repack"])
+    assert done.exit_code == 0, done.output
+    rows = [row for row in json.loads(done.stdout) if row["metric"] == "decode_tokens_per_second"]
+    plain, deep = rows
+    assert plain["status"] == "ok" and plain["parameters"]["settings"]["context"] == 256
+    assert (deep["status"], deep["note"]) == ("unsupported", "the model's context is 256 tokens")
+
+
+def test_a_file_of_its_own_is_unpacked_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "mine.gguf").write_bytes(b"GGUF")
+    done = CliRunner().invoke(main, ["profile", str(tmp_path / "mine.gguf"), "--out", str(tmp_path / "there")])
+    assert done.exit_code == 2 and "--out says where a bundle is unpacked, and this is none" in done.output
+
+
 def test_what_is_no_artifact(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["profile", str(tmp_path / "none.gguf")])
     assert done.exit_code == 1 and "none.gguf does not exist" in done.output

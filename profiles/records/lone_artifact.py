@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ... import Error
 from ...convert.artifact import Artifact, digest_of, files_of, manifest_path, read_manifest, size_of
+from ...convert.description import describe
 from ...convert.fused.graph import MODEL_FILE
 
 
@@ -32,3 +33,12 @@ def artifact_of(path: Path) -> Artifact:
         seconds=0.0,
         made_by={},
     )
+
+
+def trained_context(path: Path) -> int:
+    """Tokens that the model was trained for, as its header or the config.json beside its graph states; 0 for none.
+
+    `Error` for a file that is damaged or cut short.
+    """
+    geometry = describe(path).attention
+    return max(0, geometry.trained_context) if geometry else 0
