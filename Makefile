@@ -80,8 +80,8 @@ format: install  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## remove .venv, .venv-new and .venv-genai, caches and build leftovers; the built wheel and runs/ stay
-	rm -rf $(VENV) $(NEW) .venv-genai build edgequant.egg-info .mypy_cache .ruff_cache .pytest_cache .wheels/*.part
+clean:  ## remove .venv and .venv-*, caches and build leftovers; the built wheel, .arm and runs/ stay
+	rm -rf $(VENV) $(NEW) .venv-genai .venv-harness build edgequant.egg-info .mypy_cache .ruff_cache .pytest_cache .wheels/*.part
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The same steps make both environments; $* is the folder.

@@ -34,12 +34,16 @@ _PRESSURE = Path("/proc/pressure/cpu")
 
 @dataclass(kw_only=True)
 class Pairs:
-    """Ratios, ours to the peer's, of pairs in which neither side was disturbed; speeds of both beside them."""
+    """Ratios, ours to the peer's, of pairs in which neither side was disturbed; speeds of both beside them.
+
+    `started_busy` counts pairs of either kind before which the machine did not come to rest.
+    """
 
     ratios: dict[str, list[float]] = field(default_factory=lambda: {phase: [] for phase in PHASES})
     ours: dict[str, list[float]] = field(default_factory=lambda: {phase: [] for phase in PHASES})
     theirs: dict[str, list[float]] = field(default_factory=lambda: {phase: [] for phase in PHASES})
     dropped: int = 0
+    started_busy: int = 0
 
     def add(self, ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> None:
         """Take in one pair: the median of each side's repetitions."""
@@ -96,7 +100,10 @@ def _pairs(model: Path, bench: Path, lengths: Lengths, *, n: int) -> Pairs:
     for side in sides.values():
         side()  # the file comes into the page cache
     for number in range(2 * n):
-        quiet.wait(seconds=QUIET_SECONDS if number == 0 else 1.0, patience=PATIENCE_SECONDS)
+        is_quiet = quiet.wait(seconds=QUIET_SECONDS if number == 0 else 1.0, patience=PATIENCE_SECONDS)
+        if not is_quiet and number == 0:
+            raise SystemExit(f"other processes kept the machine busy for {PATIENCE_SECONDS:.0f} s: try again later")
+        pairs.started_busy += not is_quiet
         found, disturbed = {}, False
         for name in sorted(sides, reverse=bool(number % 2)):
             found[name], beside = _watched(sides[name])
@@ -148,7 +155,8 @@ def _line(name: str, phase: str, pairs: Pairs) -> str:
     spread = f"{ratios[0]:.3f} to {ratios[-1]:.3f}"
     verdict = "reached" if ratio >= TARGET else "MISSED"
     dropped = f" (-{pairs.dropped})" if pairs.dropped else ""
-    return f"{name:10}{phase:9}{ours:9.1f}{theirs:9.1f}{ratio:8.3f}  {spread:17}{n:6}{dropped}  {verdict}"
+    busy = f", {pairs.started_busy} began on a busy machine" if pairs.started_busy else ""
+    return f"{name:10}{phase:9}{ours:9.1f}{theirs:9.1f}{ratio:8.3f}  {spread:17}{n:6}{dropped}  {verdict}{busy}"
 
 
 if __name__ == "__main__":
