@@ -8,6 +8,7 @@ import click
 
 from edgequant import Error, __version__
 from edgequant.commands.bundle import bundle
+from edgequant.commands.compare import compare
 from edgequant.commands.convert import convert
 from edgequant.commands.devices import devices
 from edgequant.commands.doctor import doctor
@@ -22,7 +23,7 @@ from edgequant.commands.verify import verify
 from edgequant.progress import Progress
 
 #: in the order in which a run goes through them
-COMMANDS = (run, plan, convert, verify, profile, evaluate, report, pick, bundle, inspect, devices, doctor)
+COMMANDS = (run, plan, convert, verify, profile, evaluate, report, pick, compare, bundle, inspect, devices, doctor)
 _ANYWHERE = ("-q", "--quiet", "-v", "--verbose")
 
 

@@ -92,7 +92,7 @@ def profile_alone(path: Path, asked: Profiling, *, device: Device, context: int,
     with tempfile.TemporaryDirectory() as workspace:
         store = Store(Path(workspace) / "results.jsonl")
         measuring = Measuring(store=store, run=path.name, device=device, context=context, longest_context=trained)
-        Profiler(measuring=measuring, listen=listen, scratch=Path(workspace)).profile([artifact], asked)
+        Profiler(measuring=measuring, listen=listen).profile([artifact], asked)
         return store.rows
 
 
@@ -155,9 +155,7 @@ class Run:
 
     def profile(self, asked: Profiling | None = None) -> None:
         """Measure load, prefill, decode and memory of every artifact, and what else is asked, unless it is stored."""
-        profiler = Profiler(
-            measuring=self.measuring, listen=self.listen, prepare=self.evaluating.text, scratch=self.folder.scratch
-        )
+        profiler = Profiler(measuring=self.measuring, listen=self.listen, prepare=self.evaluating.text)
         counts = profiler.profile(self.artifacts(), asked or Profiling())
         if counts:
             self.folder.describe({"device": asdict(self.measuring.device)})

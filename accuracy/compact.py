@@ -1,4 +1,4 @@
-"""The reference's log-probabilities in a few megabytes, for a device that cannot hold the unquantised model.
+"""The reference's log-probabilities in a few megabytes: computed once, and small enough to go along to a device.
 
 Of each position `KEPT` tokens are kept, and of each of them log p and what it stands for. Those with a probability of
 at least some tau are all kept and stand for themselves; the rest is drawn one token for each tau of its mass, with
@@ -7,23 +7,22 @@ estimate of the sum of p f over the vocabulary (Horvitz and Thompson, J. Am. Sta
 systematically with probability proportional to size, Madow, Ann. Math. Stat. 20 (1949) 333-354).
 
 Since both distributions sum to one, KL(p || q) = sum p (q/p - 1 - log(q/p)), in which no term is negative and those of
-tokens that p and q agree on vanish to second order. So drawing tokens and rounding to float16 cost a share of the
-divergence itself, near formats and far ones alike: over the built-in text on SmolLM2-135M (49,152 tokens, 7,664
-positions) the standard error is 0.07 % of Q8_0's and of Q4_K_M's divergence and 0.4 % of Q2_K's, and what came out was
-off by 0.003 %, 0.06 % and 0.4 %.
+tokens that p and q agree on vanish to second order. So drawing tokens costs a share of the divergence itself, near
+formats and far ones alike: over the built-in text on SmolLM2-135M (49,152 tokens) the standard error is 0.07 % of
+Q8_0's and of Q4_K_M's divergence and 0.4 % of Q2_K's, and what came out was off by 0.003 %, 0.06 % and 0.4 %. log p is
+kept in 16 bits between zero and the least of its position; that moves a divergence by less than 1e-7 nats.
 """
 
+import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import Error
 from ..convert.atomic import replacing
-from ..runtimes.session import Settings, open_session
-from .divergence import WindowScores, log_softmax, scored_logits, scored_positions
-from .preparation import read_prepared
+from .divergence import PositionScores, log_softmax
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,36 +30,43 @@ if TYPE_CHECKING:
 
     from .divergence import Floats
 
-KEPT = 128  # tokens a position: 3.9 MB for 7,664 positions of a vocabulary that 16 bits number
+KEPT = 128  # tokens a position: 4.2 MB for 8,143 positions of a vocabulary that 16 bits number
+_STEPS = 2**16 - 1
+_UNLIKELY = 1e-6  # candidates for the likeliest tokens are those above; all of them where that is too few
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompactReference:
-    """For n positions: token ids [n, k], their log-probabilities [n, k], tau [n] and the most likely token [n]."""
+    """For n positions: token ids [n, k], their log-probabilities as `codes` [n, k] of 1/65,535 of `least` [n] each,
+    tau [n] and the most likely token [n].
+
+    `key` says what it was computed from, `answers` are the reference's greedy answers, as `agreement` makes them.
+    """
 
     ids: "NDArray[np.unsignedinteger[Any]]"
-    log_probabilities: "NDArray[np.float16]"
+    codes: "NDArray[np.uint16]"
+    least: "NDArray[np.float32]"
     tau: "NDArray[np.float32]"
     top_tokens: "NDArray[np.int32]"
-    key: str = ""  # what it was computed from
+    key: str = ""
+    answers: Sequence[Mapping[str, Any]] = ()
 
-    def scores(self, rows: slice, logits: "Floats", targets: Sequence[int]) -> WindowScores:
-        """As `divergence.window_scores`, with the standard error of the mean divergence that the drawing leaves."""
+    def scores(self, rows: slice, logits: "Floats", targets: Sequence[int]) -> PositionScores:
+        """Compare another model's logits [n, vocabulary] with these rows; `targets` [n] are the text's next tokens."""
         import numpy as np
 
-        n, tau = len(targets), self.tau[rows, None].astype(np.float64)
-        log_p = self.log_probabilities[rows].astype(np.float64)
+        tau = self.tau[rows, None].astype(np.float64)
+        log_p = self.codes[rows] * (self.least[rows, None].astype(np.float64) / _STEPS)
         log_total, at_ids, at_targets = _gathered(logits, self.ids[rows], targets)
         p, difference = np.exp(log_p), log_p - (at_ids - log_total[:, None])
-        weight = np.maximum(p, tau)
-        terms = weight * (np.exp(-difference) - 1 + difference)
+        terms = np.maximum(p, tau) * (np.exp(-difference) - 1 + difference)
         # variance as if every token were drawn on its own, which is at least that of a systematic draw in order
-        variance = (np.where(p < tau, 1 - p / np.maximum(tau, p), 0.0) * terms**2).sum()
-        return WindowScores(
-            kl_divergence=float(terms.sum()) / n,
-            same_top_token=float((logits.argmax(axis=-1) == self.top_tokens[rows]).sum()) / n,
-            negative_log_likelihood=float((log_total - at_targets).sum()) / n,
-            kl_divergence_error=float(np.sqrt(variance)) / n,
+        chance = np.where(p < tau, 1 - p / np.maximum(tau, p), 0.0)
+        return PositionScores(
+            kl_divergence=terms.sum(axis=1),
+            variance=(chance * terms**2).sum(axis=1),
+            same_top_token=(logits.argmax(axis=-1) == self.top_tokens[rows]).astype(np.float64),
+            negative_log_likelihood=log_total - at_targets,
         )
 
 
@@ -89,60 +95,63 @@ def draw(log_p: "Floats", start: float, *, kept: int = KEPT) -> tuple[Any, float
     import numpy as np
 
     kept = min(kept, len(log_p))
-    p = np.exp(log_p.astype(np.float64))
-    largest = np.argpartition(-p, kept - 1)[:kept]
+    p = np.exp(log_p)
+    likely = np.flatnonzero(p > _UNLIKELY)
+    candidates = likely if len(likely) >= kept else np.arange(len(p))
+    largest = candidates[np.argpartition(-p[candidates], kept - 1)[:kept]]
     largest = largest[np.argsort(-p[largest], kind="stable")]
-    before = np.concatenate([[0.0], np.cumsum(p[largest])[:-1]])
-    mass = p.sum() - before  # from each token on
-    drawn = p[largest] * (kept - np.arange(kept)) < mass  # the first that may be left to chance
+    head = p[largest].astype(np.float64)
+    mass = float(p.sum(dtype=np.float64)) - np.concatenate([[0.0], np.cumsum(head)[:-1]])  # from each token on
+    drawn = head * (kept - np.arange(kept)) < mass  # the first that may be left to chance
     n_sure = int(drawn.argmax()) if drawn.any() and kept < len(p) else kept
     if n_sure == kept:
         return largest, 0.0
-    rest = np.setdiff1d(np.arange(len(p)), largest[:n_sure], assume_unique=True)
-    tau = float(mass[n_sure]) / (kept - n_sure)
-    cumulative = np.cumsum(p[rest])
+    p[largest[:n_sure]] = 0.0  # never found again: the cumulative mass does not grow there
+    cumulative = np.cumsum(p, dtype=np.float64)
     places = (start + np.arange(kept - n_sure)) * cumulative[-1] / (kept - n_sure)
-    found = np.minimum(np.searchsorted(cumulative, places, side="right"), len(rest) - 1)
-    return np.concatenate([largest[:n_sure], rest[found]]), tau
+    found = np.minimum(np.searchsorted(cumulative, places, side="right"), np.flatnonzero(p)[-1])
+    return np.concatenate([largest[:n_sure], found]), float(mass[n_sure]) / (kept - n_sure)
 
 
-def make(job: Mapping[str, Any], progress: Callable[[str], None]) -> None:
-    """Compute the reference of `job["container"]` and `job["path"]` on the windows in `job["prepared"]`.
-
-    Writes `job["target"]`, with `job["key"]` in it. The same bytes each time: the draw starts from a fixed seed.
-    """
+def drawn(logits: "Floats", starts: Sequence[float], *, kept: int = KEPT) -> CompactReference:
+    """The compact form of logits [n, vocabulary]; `starts` [n] in 0..1 are chance."""
     import numpy as np
 
-    windows = read_prepared(Path(job["prepared"]))["windows"]
-    session = open_session(job["container"], job["path"], Settings(**job["settings"]))
-    starts = np.random.default_rng(0).random(sum(len(scored_positions(window)) for window in windows))
-    ids, log_p, tau, tops = list[Any](), list[Any](), list[float](), list[int]()
-    for done, window in enumerate(windows, 1):
-        progress(f"window {done} of {len(windows)}")
-        for row in scored_logits(session, window):
-            values = log_softmax(row[None])[0]
-            kept, each = draw(values, starts[len(tau)])
-            ids.append(kept)
-            log_p.append(values[kept])
-            tau.append(each)
-            tops.append(int(row.argmax()))
-    narrow = np.uint16 if session.n_vocab <= 2**16 else np.uint32
-    made = CompactReference(
-        ids=np.array(ids, narrow),
-        log_probabilities=np.array(log_p, np.float16),
-        tau=np.array(tau, np.float32),
-        top_tokens=np.array(tops, np.int32),
-        key=job["key"],
+    log_p = log_softmax(logits)
+    found = [draw(row, start, kept=kept) for row, start in zip(log_p, starts, strict=True)]
+    ids = np.array([each for each, _ in found])
+    values = np.take_along_axis(log_p, ids, axis=1)
+    least = np.minimum(values.min(axis=1), np.float32(-1e-6))  # a token that is certain has no other
+    return CompactReference(
+        ids=ids.astype(np.uint16 if logits.shape[1] <= 2**16 else np.uint32),
+        codes=np.rint(np.minimum(values, 0) / least[:, None] * _STEPS).astype(np.uint16),
+        least=least.astype(np.float32),
+        tau=np.array([tau for _, tau in found], np.float32),
+        top_tokens=logits.argmax(axis=-1).astype(np.int32),
     )
-    write(made, Path(job["target"]))
+
+
+_ARRAYS = ("ids", "codes", "least", "tau", "top_tokens")
+
+
+def joined(
+    parts: Sequence[CompactReference], *, key: str = "", answers: Sequence[Mapping[str, Any]] = ()
+) -> CompactReference:
+    """The rows of all parts, one after another."""
+    import numpy as np
+
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    return CompactReference(**arrays, key=key, answers=answers)
 
 
 def write(reference: CompactReference, target: Path) -> None:
     """Write one file of numpy's .npz."""
     import numpy as np
 
+    arrays = {name: getattr(reference, name) for name in _ARRAYS}
+    said = {"key": np.array(reference.key), "answers": np.array(json.dumps(list(reference.answers)))}
     with replacing(target) as partial, partial.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **{**vars(reference), "key": np.array(reference.key)})
+        np.savez(stream, allow_pickle=False, **arrays, **said)
 
 
 def read(path: Path) -> CompactReference:
@@ -151,7 +160,16 @@ def read(path: Path) -> CompactReference:
 
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            values = {name: stored[name] for name in ("ids", "log_probabilities", "tau", "top_tokens")}
-            return CompactReference(**values, key=str(stored["key"]))
+            values = {name: stored[name] for name in _ARRAYS}
+            answers = json.loads(str(stored["answers"]))
+            return CompactReference(**values, key=str(stored["key"]), answers=answers)
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise Error(f"{path} is no compact reference: {error}") from None
+
+
+def key_of(path: Path) -> str:
+    """What the reference at `path` was computed from; "" where there is none that reads."""
+    try:
+        return read(path).key
+    except Error:
+        return ""

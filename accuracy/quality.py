@@ -1,99 +1,174 @@
-"""Quality of one artifact against the reference: divergence on the text, and every item's outcome."""
+"""Quality of one artifact against the reference: divergence on the text, kept answers, and every item's outcome."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .. import Error
 from ..convert.vocabulary.tokenizer import Tokenizer
 from ..runtimes.session import Session, Settings, open_session
-from . import compact, scoring
-from .divergence import (
-    ReferenceLogits,
-    WindowScores,
-    log_softmax,
-    scored_logits,
-    scored_positions,
-    window_scores,
-)
+from . import agreement, compact, scoring
+from .compact import CompactReference
 from .preparation import read_prepared
-
-Compare = Callable[[slice, Any, Sequence[int]], WindowScores]  # rows of the reference, logits, the text
+from .public import judge
+from .resumption import Resumption
+from .spans import Scores, Span, compared, computed, mean, spans
 
 SEQUENCES = 33  # the session's own, and 32 beside it: a batch of several tokens costs little more than one
+_SAMPLE_POSITIONS = 64  # of a passage: one sample each, long enough that neighbours are nearly independent
+_QUANTILES = {"kl_divergence_median": 0.5, "kl_divergence_p99": 0.99, "kl_divergence_p999": 0.999}
 
 
 def measure(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
-    """Measure one artifact in this process; returns metric -> samples, and the items' ids and kinds in their order.
+    """Measure one artifact in this process; returns "samples" by metric, and what is to be known of the items.
 
-    The job: container, path, settings, prepared (the file that `preparation` wrote), reference (folder of the
-    reference's log-probabilities, or a compact file of them), is_reference (write that folder on the way).
+    The job: container, path, settings, prepared (the file that `preparation` wrote), reference (file of the compact
+    reference), reference_key (what it is to be computed from), is_reference (compute and write that file on the way),
+    resumption (a file that keeps what is finished, "" for none) with its key, and judge (the address of one, "" for
+    none) with judge_model. What failed by itself is told in "failures", by metric.
     """
     prepared = read_prepared(Path(job["prepared"]))
     settings = replace(Settings(**job["settings"]), sequences=SEQUENCES)
     session = open_session(job["container"], job["path"], settings)
-    compare = _comparison(Path(job["reference"]), prepared["windows"], session.n_vocab, writes=job["is_reference"])
-    windows = list(_score_windows(session, prepared["windows"], compare, progress))
-    session.rewind(0)
-    scores = _score_items(session, prepared["items"], Tokenizer(Path(prepared["folder"])), progress)
-    choices = [item for item, score in zip(prepared["items"], scores, strict=True) if score.margin is not None]
-    samples = {metric: [window[metric] for window in windows] for metric in windows[0]}
-    errors = samples.pop("kl_divergence_error")
-    samples["accuracy"] = [float(score.right) for score in scores]
-    samples["margin"] = [score.margin for score in scores if score.margin is not None]
+    tokenizer = Tokenizer(Path(prepared["folder"]))
+    finished = Resumption(
+        Path(job["resumption"]) if job.get("resumption") else None, key=f"{job.get('key', '')} {settings.repack}"
+    )
+    wanted, path = spans(prepared), Path(job["reference"])
+    if job["is_reference"] and compact.key_of(path) != job["reference_key"]:
+        finished.forget("span")
+        made = computed(wanted, session, progress)
+        told = agreement.answers(prepared, session, tokenizer, context=settings.context)
+        compact.write(replace(made, key=job["reference_key"], answers=told), path)
+    reference = compact.read(path)
+    if reference.key != job["reference_key"]:
+        raise Error(f"{path} was computed from something else", hint="evaluate the reference again")
+    found = [
+        finished.take("span", number, partial(_compared, span, session, reference, progress, number, len(wanted)))
+        for number, span in enumerate(wanted)
+    ]
+    kept = [
+        finished.take("answer", number, partial(agreement.kept, answer, session))
+        for number, answer in enumerate(reference.answers)
+    ]
+    scores = _score_items(session, prepared["items"], tokenizer, finished, progress)
+    judged, why_not = _judged(job, prepared["items"], session, tokenizer, finished, progress)
     return {
-        "samples": samples,
-        "items": [item["id"] for item in prepared["items"]],
-        "kinds": [item["kind"] for item in prepared["items"]],
-        "choice_items": [item["id"] for item in choices],
-        "kl_divergence_error": math.hypot(*errors) / len(errors),
+        "samples": {
+            **_divergences(found, prepared),
+            **_answers(kept),
+            **_outcomes(scores),
+            "judge_score": list(judged.values()),
+        },
+        "failures": {"judge_score": why_not} if why_not else {},
+        "parameters": {
+            "judge_score": {"items": list(judged), "judge": job.get("judge", "")},
+            "kl_divergence": {"kl_divergence_error": _error(found)},
+            "kept_tokens": {
+                "items": [answer["id"] for answer in reference.answers],
+                "lengths": [each["length"] for each in kept],
+                "shares": [each["share"] for each in kept],
+            },
+            **_about_items(prepared["items"], scores),
+        },
     }
 
 
-def _comparison(path: Path, windows: list[list[int]], n_vocab: int, *, writes: bool) -> Compare:
-    """What compares logits with the reference at `path`: a folder of all its log-probabilities, or a compact file.
-
-    The reference itself writes the folder on the way.
-    """
-    if path.is_file():
-        return compact.read(path).scores
-    reference = ReferenceLogits(path)
-    if writes:
-        reference.create(sum(len(scored_positions(window)) for window in windows), n_vocab)
-    log_probabilities, top_tokens = reference.open(writable=writes)
-
-    def compare(rows: slice, logits: Any, targets: Sequence[int]) -> WindowScores:
-        if writes:
-            log_probabilities[rows] = log_softmax(logits)
-            top_tokens[rows] = logits.argmax(axis=-1)
-        return window_scores(log_probabilities[rows], top_tokens[rows], logits, targets)
-
-    return compare
-
-
-def _score_windows(
-    session: Session, windows: list[list[int]], compare: Compare, progress: Callable[[str], None]
-) -> Iterator[dict[str, float]]:
-    start = 0
-    for done, window in enumerate(windows, 1):
-        progress(f"window {done} of {len(windows)}")
-        positions = scored_positions(window)
-        rows = slice(start, start + len(positions))
-        targets = [window[position + 1] for position in positions]
-        scores = asdict(compare(rows, scored_logits(session, window), targets))
-        if not all(map(math.isfinite, scores.values())):
-            raise Error("it computes logits that are no finite numbers")
-        yield scores
-        start = rows.stop
+def _compared(
+    span: Span, session: Session, reference: CompactReference, progress: Callable[[str], None], number: int, of: int
+) -> Scores:
+    progress(f"text {number + 1} of {of}")
+    return compared(span, session, reference)
 
 
 def _score_items(
-    session: Session, items: list[dict[str, Any]], tokenizer: Tokenizer, progress: Callable[[str], None]
-) -> list[scoring.Score]:
-    scores: dict[int, scoring.Score] = {}
-    for index, score in scoring.score(items, session, decode=tokenizer.decode):
-        scores[index] = score
-        progress(f"item {len(scores)} of {len(items)}")
-    return [scores[index] for index in range(len(items))]
+    session: Session,
+    items: list[dict[str, Any]],
+    tokenizer: Tokenizer,
+    finished: Resumption,
+    progress: Callable[[str], None],
+) -> list[scoring.Score | None]:
+    """One score an item; None for a dialogue, which has no key."""
+    session.rewind(0)
+    before = finished.done("item")
+    for index, score in scoring.score(items, session, decode=tokenizer.decode, done=before):
+        finished.add("item", index, score.to_json())
+        progress(f"item {len(finished.done('item'))} of {len(items)}")
+    done = finished.done("item")
+    return [scoring.Score(**done[index]) if index in done else None for index in range(len(items))]
+
+
+def _judged(
+    job: Mapping[str, Any],
+    items: Sequence[Mapping[str, Any]],
+    session: Session,
+    tokenizer: Tokenizer,
+    finished: Resumption,
+    progress: Callable[[str], None],
+) -> tuple[dict[str, float], str]:
+    """Id -> rating of each dialogue, where a judge is asked; and why there is none, where the judge failed."""
+    asked = [item for item in items if item["type"] == "dialogue"]
+    if not job.get("judge") or not asked:
+        return {}, ""
+    context = Settings(**job["settings"]).context
+    said = finished.take("talk", 0, lambda: agreement.dialogues(asked, session, tokenizer, context=context))
+    try:
+        return judge.scores(job["judge"], said, model=job.get("judge_model", ""), progress=progress), ""
+    except Error as error:
+        return {}, str(error)
+
+
+def _divergences(found: Sequence[Mapping[str, Sequence[float]]], prepared: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Means of each window, quantiles over all their positions, and means of pieces of the passage after each depth."""
+    import numpy as np
+
+    windows = found[: len(prepared["windows"])]
+    samples = {
+        metric: [mean(span[metric]) for span in windows]
+        for metric in ("kl_divergence", "same_top_token", "negative_log_likelihood")
+    }
+    all_positions = np.concatenate([span["kl_divergence"] for span in windows])
+    samples |= {name: [float(np.quantile(all_positions, share))] for name, share in _QUANTILES.items()}
+    depths = (prepared.get("passage") or {"scored": {}})["scored"]
+    for depth, span in zip(depths, found[len(windows) :], strict=True):
+        pieces = np.reshape(span["kl_divergence"], (-1, _SAMPLE_POSITIONS))
+        samples[f"kl_divergence_after_{depth}"] = pieces.mean(axis=1).tolist()
+    return samples
+
+
+def _error(found: Sequence[Mapping[str, Sequence[float]]]) -> float:
+    """Standard error of the mean divergence that the compact reference leaves, nats."""
+    variances = [value for span in found for value in span["variance"]]
+    return math.sqrt(math.fsum(variances)) / len(variances)
+
+
+def _answers(kept: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    return {"kept_tokens": [each["tokens"] for each in kept]}
+
+
+def _outcomes(scores: Sequence[scoring.Score | None]) -> dict[str, list[float]]:
+    there = [score for score in scores if score]
+    return {
+        "accuracy": [score.value for score in there],
+        "margin": [score.margin for score in there if score.margin is not None],
+    }
+
+
+def _about_items(
+    items: Sequence[Mapping[str, Any]], scores: Sequence[scoring.Score | None]
+) -> dict[str, dict[str, Any]]:
+    """For the rows of accuracy and margin: which items their samples are of, and what else is known of each."""
+    there = [(item, score) for item, score in zip(items, scores, strict=True) if score]
+    choices = [item["id"] for item, score in there if score.margin is not None]
+    about: dict[str, Any] = {
+        "items": [item["id"] for item, _ in there],
+        "kinds": [item["kind"] for item, _ in there],
+        "difficulties": [item["difficulty"] for item, _ in there],
+        "sets": [item["set"] for item, _ in there],
+        "chances": [1 / len(item["choices"]) if item["type"] == "choice" else 0.0 for item, _ in there],
+        "outcomes": [dict(score.outcomes) if item["set"] else {} for item, score in there],
+    }
+    return {"accuracy": about, "margin": {"items": choices}}

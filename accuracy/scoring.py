@@ -1,45 +1,53 @@
-"""Items scored: choices by log-likelihood, short answers by exact matching and answers to rules by each rule."""
+"""Outcomes of items: which choice is likelier, and whether what is generated is right."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from ..runtimes.session import Prompt, Session, Tree
-from . import rules
-from .divergence import log_softmax
-
-if TYPE_CHECKING:
-    from ..runtimes.session import Logits
+from ..runtimes.session import Prompt, Session
+from .likelihoods import likelihoods
+from .public import metrics
 
 Decode = Callable[[Sequence[int]], str]
+SCORED = ("choice", "word")  # by log-likelihood; dialogues have no key, and everything else is generated
 _NUMBER = re.compile(r"-?\d+(?:[.,]\d+)*")
 _PORTION = 32
+_LOOKED_EVERY = 8  # tokens between two looks for a text that ends an answer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """The outcome of one item; `margin` in nats, for choices only, `followed` for rules only.
+    """The outcome of one item by the metric that formats are compared by, 0..1; `margin` in nats, of choices only.
 
-    An answer to rules is right where it follows them all, strictly.
+    `outcomes` are all metrics of its set, by name: the likes of acc, acc_norm and exact_match.
     """
 
-    right: bool
+    value: float
     margin: float | None = None
-    followed: rules.Followed | None = None
+    outcomes: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The score as plain JSON values."""
+        return asdict(self)
 
 
-def score(items: Sequence[Mapping[str, Any]], session: Session, *, decode: Decode) -> Iterator[tuple[int, Score]]:
-    """Score prepared items; yields (index, score), choices first, then what is generated, several at a time."""
-    by_type: dict[str, list[int]] = {"choice": [], "short": [], "rules": []}
-    for index, item in enumerate(items):
-        by_type[item["type"]].append(index)
-    for indices in _together(by_type["choice"]):
-        for index, values in zip(indices, log_likelihoods([items[i] for i in indices], session), strict=True):
-            yield index, choose(values, answer=items[index]["answer"], n_bytes=items[index]["n_bytes"])
-    # Apart: short answers are a few tokens long, and a batch takes as long as its longest.
-    for indices in (*_together(by_type["short"]), *_together(by_type["rules"])):
-        answers = session.generate([_prompt(items[i]) for i in indices])
+def score(
+    items: Sequence[Mapping[str, Any]], session: Session, *, decode: Decode, done: Collection[int] = ()
+) -> Iterator[tuple[int, Score]]:
+    """Score prepared items; yields (index, score), choices first, then what is generated, several at a time.
+
+    `done` are indices to leave out, as dialogues are.
+    """
+    left = [index for index in range(len(items)) if index not in done and items[index]["type"] != "dialogue"]
+    for indices in _together([index for index in left if items[index]["type"] in SCORED]):
+        rows = [items[index] for index in indices]
+        for index, row, found in zip(indices, rows, likelihoods(rows, session), strict=True):
+            yield index, scored(row, [each.value for each in found], [each.greedy for each in found])
+    # Those of like length together: a batch takes as long as its longest.
+    written = sorted((i for i in left if items[i]["type"] not in SCORED), key=lambda i: (items[i]["max_tokens"], i))
+    for indices in _together(written):
+        answers = session.generate([_prompt(items[index], decode) for index in indices])
         for index, answer in zip(indices, answers, strict=True):
             yield index, judge(decode(answer), items[index])
 
@@ -49,43 +57,36 @@ def _together(indices: list[int]) -> Iterator[list[int]]:
     return (indices[i : i + _PORTION] for i in range(0, len(indices), _PORTION))
 
 
-def _prompt(item: Mapping[str, Any]) -> Prompt:
-    return Prompt(token_ids=item["prompt"], max_tokens=item["max_tokens"], end_ids=item["end_ids"])
+def _prompt(item: Mapping[str, Any], decode: Decode) -> Prompt:
+    stops = item["stops"]
+
+    def is_over(answer: Sequence[int]) -> bool:
+        if len(answer) % _LOOKED_EVERY:
+            return False
+        text = decode(answer)
+        return any(stop in text for stop in stops)
+
+    return Prompt(
+        token_ids=item["prompt"],
+        max_tokens=item["max_tokens"],
+        end_ids=item["end_ids"],
+        is_over=is_over if stops else None,
+    )
 
 
-def log_likelihoods(items: Sequence[Mapping[str, Any]], session: Session) -> list[list[float]]:
-    """Log-probabilities of each item's choices after its prompt, in nats."""
-    trees = [Tree(stem=item["prompt"], branches=[ids[:-1] for ids in item["choices"]]) for item in items]
-    grown = session.grow(trees)
-    return [
-        [_total(ids, g.stem, b) for ids, b in zip(i["choices"], g.branches, strict=True)]
-        for i, g in zip(items, grown, strict=True)
-    ]
-
-
-def _total(token_ids: Sequence[int], stem: "Logits", branch: "Logits") -> float:
-    """Log-probability of tokens, the first by the logits after the stem, the rest by those of the branch."""
-    total = float(log_softmax(stem[None])[0, token_ids[0]])
-    if len(token_ids) > 1:
-        rows = log_softmax(branch)
-        total += sum(float(rows[position, token]) for position, token in enumerate(token_ids[1:]))
-    return total
-
-
-def choose(log_likelihoods: Sequence[float], *, answer: int, n_bytes: Sequence[int]) -> Score:
-    """The choice with the best log-likelihood per byte wins: lm-evaluation-harness's acc_norm."""
-    values = [value / length for value, length in zip(log_likelihoods, n_bytes, strict=True)]
-    best_wrong = max(range(len(values)), key=lambda i: (i != answer, values[i]))
-    margin = (values[answer] - values[best_wrong]) * n_bytes[answer]
-    return Score(right=margin > 0, margin=margin)
+def scored(item: Mapping[str, Any], log_likelihoods: Sequence[float], greedy: Sequence[bool]) -> Score:
+    """The score of an item whose continuations have these log-likelihoods, in nats."""
+    outcomes = metrics.scored_outcome(item, log_likelihoods, greedy)
+    margin = None if item["type"] == "word" else metrics.margin_of(item, log_likelihoods)
+    return Score(value=outcomes[item["metric"]], margin=margin, outcomes=outcomes)
 
 
 def judge(text: str, item: Mapping[str, Any]) -> Score:
-    """The outcome of a generated text."""
-    if item["type"] == "rules":
-        followed = rules.follow(item["rules"], text)
-        return Score(right=all(followed.strict), followed=followed)
-    return Score(right=matches(text, item["answers"]))
+    """The score of a generated text."""
+    if item["type"] == "short":
+        return Score(value=float(matches(text, item["answers"])))
+    outcomes = metrics.written_outcome(item, text)
+    return Score(value=outcomes[item["metric"]], outcomes=outcomes)
 
 
 def normalise(text: str) -> str:

@@ -21,7 +21,7 @@ from .items import Item
 from .public import reading
 from .public.item import PublicItem
 from .public.sets import SETS, PublicSet
-from .public.subset import limited
+from .subset import limited
 
 #: items of each built-in kind in the suite `quick`
 QUICK_ITEMS_A_KIND = 20
@@ -116,6 +116,12 @@ def _count(written: str, name: str) -> int:
     if not written.isdecimal():
         raise Error(f"{name}: after @ stands the number of worked examples")
     return int(written)
+
+
+def check(sources: Sequence[Source]) -> None:
+    """Raise `Error` where a file of one's own does not read; public sets are left for later."""
+    if own := [source.file for source in sources if source.file]:
+        items.read(own)
 
 
 def read(sources: Sequence[Source]) -> list[Item | PublicItem]:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from rounds import Launch, Worker
 
-from edgequant.accuracy.divergence import ReferenceLogits, log_softmax, scored_positions, window_scores
+from edgequant.accuracy import compact
+from edgequant.accuracy.compact import CompactReference
+from edgequant.accuracy.divergence import scored_positions
 
 Windows = Sequence[Sequence[int]]
 
@@ -16,36 +18,28 @@ Windows = Sequence[Sequence[int]]
 def divergences(reference: Launch, others: Mapping[str, Launch], windows: Windows, scratch: Path) -> dict[str, float]:
     """Name -> mean over the windows in nats; one engine at a time."""
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        kept = ReferenceLogits(Path(folder))
-        _keep(reference, windows, kept, Path(folder) / "logits.npy")
-        return {
-            name: _divergence(launch, windows, kept, Path(folder) / "logits.npy") for name, launch in others.items()
-        }
+        file = Path(folder) / "logits.npy"
+        kept = _kept(reference, windows, file)
+        return {name: _divergence(launch, windows, kept, file) for name, launch in others.items()}
 
 
-def _keep(reference: Launch, windows: Windows, kept: ReferenceLogits, file: Path) -> None:
-    start = 0
+def _kept(reference: Launch, windows: Windows, file: Path) -> list[CompactReference]:
+    chance = np.random.default_rng(0)
+    found = []
     with Worker(reference) as worker:
         for window in windows:
             logits = _logits(worker, window, file)
-            if not start:
-                kept.create(sum(len(scored_positions(each)) for each in windows), logits.shape[-1])
-            log_probabilities, top_tokens = kept.open(writable=True)
-            rows = slice(start, start + len(logits))
-            log_probabilities[rows], top_tokens[rows] = log_softmax(logits), logits.argmax(axis=-1)
-            start = rows.stop
+            found.append(compact.drawn(logits, chance.random(len(logits)).tolist()))
+    return found
 
 
-def _divergence(launch: Launch, windows: Windows, kept: ReferenceLogits, file: Path) -> float:
-    log_probabilities, top_tokens = kept.open()
-    start, found = 0, []
+def _divergence(launch: Launch, windows: Windows, kept: Sequence[CompactReference], file: Path) -> float:
+    found = []
     with Worker(launch) as worker:
-        for window in windows:
-            logits = _logits(worker, window, file)
-            rows = slice(start, start + len(logits))
+        for window, reference in zip(windows, kept, strict=True):
             targets = [window[position + 1] for position in scored_positions(window)]
-            found.append(window_scores(log_probabilities[rows], top_tokens[rows], logits, targets).kl_divergence)
-            start = rows.stop
+            scores = reference.scores(slice(None), _logits(worker, window, file), targets)
+            found.append(float(scores.kl_divergence.mean()))
     return statistics.mean(found)
 
 

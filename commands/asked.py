@@ -27,6 +27,9 @@ def requested(
     out: Path | None = None,
     tasks: tuple[str, ...] = (),
     suite: str | None = None,
+    limit: int | None = None,
+    judge: str = "",
+    judge_model: str = "",
     no_verify: bool = False,
     keep_intermediate: bool = False,
     split_max_bytes: int = 0,
@@ -53,6 +56,9 @@ def requested(
         formats=with_smoothed(named) if smooth else named,
         tasks=tasks,
         suite=_suite(tasks, suite) or QUICK,
+        limit=limit,
+        judge=judge,
+        judge_model=judge_model,
         verify=not no_verify,
         keep_intermediate=keep_intermediate,
         split_max_bytes=split_max_bytes,
@@ -71,15 +77,17 @@ def resumed(
     context: int | None = None,
     tasks: tuple[str, ...] = (),
     suite: str | None = None,
+    limit: int | None = None,
+    judge: str = "",
+    judge_model: str = "",
     out: Path | None = None,
 ) -> "Run | OnDevice":
     """The run in a folder, with what was asked then unless an option says otherwise; a bundle is unpacked to `out`."""
     from ..export import unpack
 
     if unpack.is_bundle(run_folder):
-        return _on_device(
-            progress, unpack.unpacked(run_folder, out=out), device, context, (*tasks, *([suite] if suite else []))
-        )
+        asked = (*tasks, *([suite] if suite else []), *([str(limit)] if limit else []), *([judge] if judge else []))
+        return _on_device(progress, unpack.unpacked(run_folder, out=out), device, context, asked)
     from .. import pipeline
     from ..profiles.device import load
     from ..profiles.records.request import request_of
@@ -89,8 +97,9 @@ def resumed(
     request = request_of(RunFolder(run_folder))
     changes: dict[str, Any] = {"device": load(device)} if device else {}
     changes |= {"context": context} if context else {}
-    changes |= {"tasks": tasks} if tasks else {}
-    changes |= {"tasks": (), "suite": suite} if _suite(tasks, suite) else {}
+    changes |= {"tasks": tasks, "limit": limit} if tasks else {"limit": limit} if limit else {}
+    changes |= {"judge": judge, "judge_model": judge_model} if judge else {}
+    changes |= {"tasks": (), "suite": suite, "limit": limit} if _suite(tasks, suite) else {}
     return pipeline.Run(request=replace(request, **changes), listen=progress)
 
 
@@ -112,7 +121,7 @@ def _on_device(
     if tasks:
         raise Error(
             "a bundle has its own tasks, for which the reference's answers came along",
-            hint="leave --task and --suite out",
+            hint="leave --task, --suite, --limit and --judge out",
         )
     return OnDevice(path=folder, device_name=device or "", context=context or 0, listen=progress)
 

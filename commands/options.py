@@ -99,12 +99,23 @@ unpack_option = click.option(
     "--out", type=click.Path(path_type=Path), help="Of a bundle: the folder to unpack it into [beside it]."
 )
 tasks_option = together(
-    click.option("--task", "tasks", multiple=True, help="A built-in task or a .jsonl file; may be repeated [a suite]."),
+    click.option(
+        "--task",
+        "--tasks",
+        "tasks",
+        multiple=True,
+        help="A built-in task, a .jsonl file, or a public set, as NAME or NAME=FILE; may be repeated [a suite].",
+    ),
     click.option(
         "--suite",
-        type=click.Choice(["quick", "compact"]),
-        help="Of the built-in tasks 20 items of each kind, or all [quick].",
+        type=click.Choice(["quick", "compact", "paper"]),
+        help="Of the built-in tasks 20 items of each kind, or all; or thirteen public sets [quick].",
     ),
+    click.option("--limit", metavar="N", type=click.IntRange(min=1), help="At most N items of each task."),
+    click.option(
+        "--judge", metavar="URL", default="", help="OpenAI-compatible endpoint that rates dialogues [agreement alone]."
+    ),
+    click.option("--judge-model", metavar="NAME", default="", help="The judge's name there [the endpoint's own]."),
 )
 no_verify_option = click.option(
     "--no-verify", is_flag=True, help="Do not check artifacts against the checkpoint; the report says so."

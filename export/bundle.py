@@ -25,7 +25,7 @@ from ..convert.atomic import replacing
 from ..profiles.records.measurement import Measurement
 from .tokenizer_files import tokenizer_files
 
-SCHEMA = 1
+SCHEMA = 2
 DESCRIPTION, SUMS = "bundle.json", "SHA256SUMS"
 PREPARED, TOKENIZER, ARTIFACTS, TASKS = "prepared.json", "tokenizer", "artifacts", "tasks"
 PLAN, REFERENCE, REFERENCE_ROWS = "plan.json", "reference.npz", "reference.jsonl"

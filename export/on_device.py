@@ -16,6 +16,7 @@ from ..profiles.device import HOST, Device, from_json, load
 from ..profiles.machine import host
 from ..profiles.measuring.measuring import Measuring
 from ..profiles.measuring.profiling import Profiler, Profiling
+from ..profiles.measuring.quality import Quality
 from ..profiles.planning.predicted_speeds import speeds_in
 from ..profiles.records.run_folder import RunFolder
 from ..report.rebuild import rebuild
@@ -97,28 +98,25 @@ class OnDevice:
 
     def profile(self, asked: Profiling | None = None) -> None:
         """Measure load, prefill, decode and memory of every artifact, and what else is asked, unless it is stored."""
-        prepared, scratch = self.folder.prepared, self.folder.scratch
-        profiler = Profiler(measuring=self.measuring, listen=self.listen, prepare=lambda: prepared, scratch=scratch)
+        profiler = Profiler(measuring=self.measuring, listen=self.listen, prepare=lambda: self.folder.prepared)
         if profiler.profile(self.artifacts(), asked or Profiling()):
             self.folder.describe({"device": asdict(self.measuring.device)})
 
     def evaluate(self) -> None:
         """Measure divergence and accuracy of every artifact against the reference that came with the bundle."""
-        reference = self._reference()
-        digest = self.bundled["prepared_digest"]
+        quality = Quality(
+            measuring=self.measuring,
+            reference=self._reference(),
+            prepared=self.folder.prepared,
+            digest=self.bundled["prepared_digest"],
+            compact=self.folder.compact,
+            scratch=self.folder.scratch,
+        )
         for artifact in self.artifacts():
-            told = artifact.format == reference.format  # its answers came along
-            if not told and not self.measuring.has_quality(artifact, reference=reference, prepared=digest):
+            told = artifact.format == quality.reference.format  # its answers came along
+            if not told and not quality.has(artifact):
                 self.listen("evaluate", artifact.format, "")
-                outcome = self.measuring.quality(
-                    artifact,
-                    reference=reference,
-                    prepared=self.folder.prepared,
-                    prepared_digest=digest,
-                    scratch=self.folder.compact,
-                    progress=self._hear("evaluate", artifact.format),
-                )
-                self._tell(artifact, outcome)
+                self._tell(artifact, quality.measure(artifact, self._hear("evaluate", artifact.format)))
 
     def _reference(self) -> Artifact:
         run = self.bundled["run"]

@@ -115,8 +115,20 @@ def _flips(row: Row) -> Text:
         return Text(main="reference") if row.is_reference else _loss(row)
     return Text(
         main=f"{row.loss.lost} lost, {row.loss.gained} gained",
-        detail=f"McNemar p {numbers.p_value(row.loss.p_value)}",
+        detail=f"McNemar p {numbers.p_value(row.loss.p_value)}{_corrected(row)}",
     )
+
+
+def _corrected(row: Row) -> str:
+    return "" if row.corrected is None else f", corrected {numbers.p_value(row.corrected)}"
+
+
+def _perplexity_ratio(row: Row) -> Text:
+    ratio = row.perplexity_ratio
+    if ratio is None:
+        detail = "" if row.is_reference else "there is no likelihood to compare with the reference's"
+        return Text(main="reference" if row.is_reference else "-", detail=detail, missing=not row.is_reference)
+    return Text(main=numbers.ratio(ratio.estimate), detail=numbers.span(ratio, numbers.ratio))
 
 
 def _column(key: str, title: str, meaning: str, rank: int, text: Callable[[Row], Text]) -> Column:
@@ -169,9 +181,49 @@ COLUMNS: Sequence[Column] = (
         optional=True,
     ),
     _column("divergence", "KL div.", "mean KL divergence from the reference, nats a token", 1, _divergence),
+    Column(
+        key="tail",
+        title="KL 99 %",
+        meaning="KL divergence that one position in a hundred exceeds, nats",
+        rank=11,
+        text=of_cell("kl_divergence_p99"),
+        optional=True,
+    ),
+    Column(
+        key="deep",
+        title="KL at 2k",
+        meaning="mean KL divergence after 2,048 tokens of context, nats a token",
+        rank=11,
+        text=of_cell("kl_divergence_after_2048"),
+        optional=True,
+    ),
+    Column(
+        key="kept",
+        title="Kept",
+        meaning="tokens of the reference's greedy answers (64 at most) before the format's own would differ, mean",
+        rank=10,
+        text=of_cell("kept_tokens"),
+        optional=True,
+    ),
     _column("top", "Same top", "positions with the reference's most likely token", 6, of_cell("same_top_token")),
     _column("perplexity", "Perpl.", "perplexity on the evaluation text", 7, of_cell("perplexity")),
+    Column(
+        key="ratio",
+        title="Perpl. ratio",
+        meaning="perplexity over the reference's, on the same windows",
+        rank=11,
+        text=_perplexity_ratio,
+        optional=True,
+    ),
     _column("accuracy", "Accuracy", "share of the items answered right", 3, of_cell("accuracy")),
+    Column(
+        key="judge",
+        title="Judged",
+        meaning="mean rating of dialogues by a judge, 1 to 10",
+        rank=9,
+        text=of_cell("judge_score"),
+        optional=True,
+    ),
     _column("loss", "Loss", "accuracy lost to the reference, percentage points, item by item", 1, _loss),
     _column("flips", "Flips", "items gone from right to wrong, and the reverse", 10, _flips),
 )

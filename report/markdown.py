@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from . import columns, variant_columns
+from . import columns, part_tables, variant_columns
 from .columns import Text
 from .method import measured
 from .sentences import limits
@@ -17,7 +17,8 @@ UNDERSCORE = re.compile(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 
 def markdown(report: Report) -> str:
     """The whole report as Markdown text; everything that came from outside is escaped."""
-    blocks = [_title(report), *_answer(report), _table(report), *_notes(report), *_variants(report), _measured(report)]
+    blocks = [_title(report), *_answer(report), _table(report), *_notes(report), *_parts(report)]
+    blocks += [*_variants(report), _measured(report)]
     for other in report.others:
         blocks += [f"#{_title(other)}", *_answer(other), _table(other), *_notes(other), *_variants(other)]
         blocks.append(_facts(other))
@@ -69,6 +70,17 @@ def _notes(report: Report) -> Iterator[str]:
     yield "\n".join(notes)
     yield "\n".join(f"- Accuracy cannot tell apart: {', '.join(map(escaped, group))}" for group in report.groups)
     yield "\n".join(f"- {c.title}: {c.meaning}" for c in columns.told(report.rows))
+
+
+def _parts(report: Report) -> Iterator[str]:
+    """The loss by part of the items, a table a division."""
+    for each in part_tables.tables(report):
+        lines = [["Format", *map(escaped, each.columns)]]
+        lines += [[escaped(name), *map(_cell, cells)] for name, cells in each.rows]
+        head, *body = [f"| {' | '.join(cells)} |" for cells in lines]
+        yield f"## {each.title}"
+        yield "\n".join([head, "|---|" + "---:|" * len(each.columns), *body])
+        yield "\n".join(f"- {escaped(note)}" for note in each.notes)
 
 
 def _variants(report: Report) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from ..accuracy.paired import Interval
+from ..profiles.records.measurement import METRICS
 
 
 def size(n_bytes: float) -> str:
@@ -40,9 +41,14 @@ def share(value: float) -> str:
 
 
 def points(value: float) -> str:
-    """Percentage points, one decimal, never a negative zero."""
+    """Percentage points or the like, one decimal, never a negative zero."""
     text = f"{value:.1f}"
     return "0.0" if text == "-0.0" else text
+
+
+def ratio(value: float) -> str:
+    """A ratio near one, four decimals, fewer where it is large."""
+    return f"{value:.4f}" if value < 10 else digits(value)
 
 
 def seconds(value: float) -> str:
@@ -86,7 +92,9 @@ FORMS: dict[str, Callable[[float], str]] = {
     "must_fit_bytes": size,
     "joules_per_token_prefill": joules,
     "joules_per_token_decode": joules,
-    "kl_divergence": nats,
+    **{metric: nats for metric in METRICS if metric.startswith("kl_divergence")},
+    "kept_tokens": points,
+    "judge_score": points,
     "same_top_token": share,
     "negative_log_likelihood": plain,
     "perplexity": plain,

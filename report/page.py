@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from . import columns, sentences, stored, variant_columns
+from . import columns, part_tables, sentences, stored, variant_columns
 from .columns import COLUMNS
 from .figures import figures
 from .method import measured
@@ -39,6 +39,7 @@ def page(report: Report) -> str:
         limits=sentences.limits(report.answer.limits),
         columns=columns.told(report.rows),
         variant_columns=VARIANT_COLUMNS,
+        part_tables=part_tables.tables(report),
         variant_notes=variant_columns.footnotes(report.variants),
         table=_table(report),
         notes=_notes(report),

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..accuracy.paired import share_interval
 from ..convert.artifact import Artifact
 from ..convert.checkpoint import QuantisedSource
 from ..profiles.device import Device, from_json
@@ -12,8 +11,9 @@ from ..profiles.records.measurement import METRICS, QUALITY_METRICS, SPEED_METRI
 from ..profiles.records.other_machines import by_machine
 from ..profiles.records.run_folder import RunFolder
 from ..profiles.records.store import Store
-from . import files, numbers
+from . import chance, files
 from .answer import Limits
+from .rows import latest
 from .table import Report, RunContext, build
 
 
@@ -54,7 +54,7 @@ def compare(folder: RunFolder, *, limits: Limits | None = None) -> Report:
         notes=(
             *_notes(values, made),
             *_elsewhere([row for row in stored if row not in rows]),
-            *_at_chance(rows, values.get("reference", ""), prepared.get("chance")),
+            *chance.notes(latest(rows), values.get("reference", "")),
         ),
     )
     own = build(made, rows, device=device, context=context, limits=_of(device, limits))
@@ -103,20 +103,6 @@ def _passed_through(artifact: Artifact, rows: Sequence[Measurement]) -> bool:
     """Whether it was only made to make others and gone before anything was measured of it: no row to compare."""
     measured = any(row.artifact_sha256 == artifact.sha256 and row.metric in METRICS for row in rows)
     return not measured and any(note.startswith("not eligible: ") for note in artifact.notes)
-
-
-def _at_chance(rows: Sequence[Measurement], reference: str, chance: float | None) -> Iterator[str]:
-    """A sentence where the reference's multiple-choice answers cannot be told from guessing (Wilson, 95 %)."""
-    latest = {row.metric: row for row in rows if row.format == reference and row.status == "ok" and not row.variant}
-    if chance is None or not {"accuracy", "margin"} <= latest.keys():
-        return
-    outcomes = dict(zip(latest["accuracy"].parameters["items"], latest["accuracy"].samples, strict=True))
-    answered = share_interval([outcomes[item] for item in latest["margin"].parameters["items"]])
-    if answered.low <= chance:
-        yield (
-            f"{reference} answers {numbers.share(answered.estimate)} of the multiple-choice items, and guessing would "
-            f"answer {numbers.share(chance)}: accuracy says little about this model, so go by the divergence."
-        )
 
 
 def _notes(values: Mapping[str, Any], made: Sequence[Artifact]) -> Iterator[str]:

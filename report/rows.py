@@ -8,13 +8,18 @@ from ..accuracy.paired import Interval, Paired, bootstrap_mean, median_interval,
 from ..convert.artifact import Artifact
 from ..profiles.records.measurement import ENERGY_METRICS, METRICS, SPEED_METRICS, Measurement
 from . import numbers
+from .parts import Part
 
 SOURCE = "source"  # the format name of the quantised file that a checkpoint was dequantised from
 
 #: metrics whose repetitions can be slowed by the machine but hardly sped up: the median; all others are means
 MEDIANS = SPEED_METRICS
 #: metrics that compare with the reference named in parameters["reference"]
-AGAINST_REFERENCE = ("kl_divergence", "same_top_token")
+AGAINST_REFERENCE = (
+    "same_top_token",
+    "kept_tokens",
+    *(metric for metric in METRICS if metric.startswith("kl_divergence")),
+)
 #: what a status is called in front of people; the first four are failures, the others absences
 STATUSES = {
     "error": "failed",
@@ -86,6 +91,9 @@ class Row:
     loss_note: str = ""
     marks: tuple[Mark, ...] = ()
     ties: tuple[str, ...] = field(default=())  # formats whose accuracy cannot be told apart from this one's
+    corrected: float | None = None  # p-value of the loss, corrected for the number of pairs that were compared
+    parts: tuple[Part, ...] = ()  # the loss by kind of task, difficulty and set
+    perplexity_ratio: Interval | None = None  # to the reference's
     is_reference: bool = False
     is_source: bool = False
     predicted: Mapping[str, Interval] = field(default_factory=dict)  # speeds for a device that is emulated, by metric
@@ -134,8 +142,8 @@ def cell(row: Measurement | None, *, artifact: Artifact | None, reference: str) 
         return Cell(value=None, status="missing", note=row.note or "the stored row has no samples")
     if not all(isfinite(x) for x in row.samples):
         return Cell(value=None, status="unsupported", note="the samples hold values that are not numbers")
-    if row.metric == "accuracy" and not set(row.samples) <= {0, 1}:
-        return Cell(value=None, status="unsupported", note="the samples hold outcomes that are neither 0 nor 1")
+    if row.metric == "accuracy" and not all(0 <= x <= 1 for x in row.samples):
+        return Cell(value=None, status="unsupported", note="the samples hold outcomes that are not between 0 and 1")
     return _number(row)
 
 
@@ -182,7 +190,7 @@ def _number(row: Measurement) -> Cell:
     n, several = len(row.samples), len(row.samples) > 1
     if row.metric in MEDIANS:
         between = median_interval(row.samples) if several else None
-    elif row.metric == "accuracy":
+    elif row.metric == "accuracy" and {*row.samples} <= {0, 1}:
         between = share_interval(row.samples)
     else:
         between = bootstrap_mean(row.samples) if several else None

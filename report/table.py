@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
-from ..accuracy.paired import Interval, Paired, paired_difference
+from ..accuracy.paired import CONFIDENCE, Interval, Paired, holm, paired_difference, perplexity_ratio
 from ..convert.artifact import Artifact
 from ..convert.checkpoint import QuantisedSource
 from ..convert.grid import shares_grid
@@ -14,6 +15,7 @@ from ..profiles.records.measurement import Measurement
 from . import rows as building
 from . import switches, variants
 from .answer import Answer, Limits
+from .parts import parts
 from .pick import pick
 from .rows import SOURCE, Cell, Mark, Row
 from .variants import VariantRow
@@ -79,7 +81,7 @@ def build(
     names = list(dict.fromkeys([*files, *counted, *([SOURCE] if context.quantised_source else [])]))
     made = [_row(name, files.get(name), counted.get(name, {}), device, context) for name in names]
     outcomes = {name: _outcomes(counted.get(name, {}).get("accuracy")) for name in names}
-    compared = _compared(made, outcomes, context.reference)
+    compared = _detailed(_compared(made, outcomes, context.reference), counted, context.reference)
     ordered = tuple(sorted(compared, key=lambda r: (-(r.size_bytes or 0), r.format)))
     varied = variants.rows(artifacts, rows)
     limits = limits or Limits(max_memory_bytes=device.usable_ram_bytes)
@@ -96,11 +98,30 @@ def build(
     )
 
 
-def groups(rows: Sequence[Row]) -> tuple[tuple[str, ...], ...]:
-    """Runs of formats, ordered by accuracy, in which no pair can be told apart; a format can be in several.
+def _detailed(rows: Sequence[Row], counted: Mapping[str, Mapping[str, Measurement]], reference: str) -> list[Row]:
+    """Rows with what stands beside the overall loss: the loss by part, and the ratio of perplexities."""
+    there = {row.format for row in rows if row.cells["accuracy"].status == "ok"}
+    found = parts({name: counted[name]["accuracy"] for name in there}, reference)
+    return [
+        replace(
+            row,
+            parts=found.get(row.format, ()),
+            perplexity_ratio=_ratio(counted.get(reference, {}), counted.get(row.format, {}), row),
+        )
+        for row in rows
+    ]
 
-    They are pairwise statements at 95 %; with many pairs some are told apart by chance.
-    """
+
+def _ratio(reference: Mapping[str, Measurement], mine: Mapping[str, Measurement], row: Row) -> Interval | None:
+    pair = [found.get("negative_log_likelihood") for found in (reference, mine)]
+    if row.is_reference or row.cells["negative_log_likelihood"].status != "ok" or not all(pair):
+        return None
+    before, after = (each.samples if each else () for each in pair)
+    return perplexity_ratio(before, after) if len(before) == len(after) > 1 else None
+
+
+def groups(rows: Sequence[Row]) -> tuple[tuple[str, ...], ...]:
+    """Runs of formats, ordered by accuracy, in which no pair can be told apart; a format can be in several."""
     scored = [(r.value("accuracy"), r) for r in rows]
     ranked = [r for _, r in sorted(((v, r) for v, r in scored if v is not None), key=lambda pair: -pair[0])]
     found: list[list[Row]] = []
@@ -166,24 +187,35 @@ def _kernels(name: str, device: Device) -> list[Mark]:
 
 
 def _outcomes(row: Measurement | None) -> dict[str, float]:
-    """item -> 0/1; items without names are numbered."""
-    if row is None or row.status != "ok" or not set(row.samples) <= {0, 1}:
+    """item -> outcome, 0..1; items without names are numbered."""
+    if row is None or row.status != "ok" or not all(0 <= x <= 1 for x in row.samples):
         return {}
     items = row.parameters.get("items") or range(len(row.samples))
     return dict(zip(map(str, items), row.samples, strict=False))
 
 
 def _compared(rows: Sequence[Row], outcomes: Mapping[str, Mapping[str, float]], reference: str) -> list[Row]:
-    """Rows with their loss to the reference and their ties, over the items that both have answered."""
+    """Rows with their loss to the reference and their ties, over the items that both have answered.
+
+    What cannot be told apart is decided at 95 % over all pairs together, by Holm's correction.
+    """
     answered = {r.format: outcomes[r.format] if r.cells["accuracy"].status == "ok" else {} for r in rows}
+    corrected = _corrected(answered)
     made = []
     for row in rows:
-        mine = answered[row.format]
-        pairs = {o.format: _paired(answered[o.format], mine) for o in rows if o is not row}
-        ties = tuple(name for name, pair in pairs.items() if pair and not pair.told_apart)
-        loss = pairs.get(reference)
-        made.append(replace(row, loss=loss, loss_note=_loss_note(row, loss, answered, reference), ties=ties))
+        mine, pairs = answered[row.format], {o.format: frozenset((o.format, row.format)) for o in rows if o is not row}
+        ties = tuple(name for name, pair in pairs.items() if corrected.get(pair, 0.0) > 1 - CONFIDENCE)
+        loss = _paired(answered.get(reference, {}), mine) if reference in pairs else None
+        compared = replace(row, loss=loss, loss_note=_loss_note(row, loss, answered, reference), ties=ties)
+        made.append(replace(compared, corrected=corrected[pairs[reference]] if loss else None))
     return made
+
+
+def _corrected(answered: Mapping[str, Mapping[str, float]]) -> dict[frozenset[str], float]:
+    """Pair of formats that share items -> the p-value of their difference, corrected for the number of pairs."""
+    compared = {frozenset(pair): _paired(*(answered[name] for name in pair)) for pair in combinations(answered, 2)}
+    found = {pair: paired.p_value for pair, paired in compared.items() if paired}
+    return dict(zip(found, holm(list(found.values())), strict=True))
 
 
 def _paired(reference: Mapping[str, float], candidate: Mapping[str, float]) -> Paired | None:

@@ -10,9 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from . import columns
+from . import columns, part_tables
 from .answer import Answer
 from .columns import COLUMNS, Column
+from .part_tables import PartTable
 from .rows import Row
 from .sentences import limits
 from .table import Report
@@ -32,7 +33,20 @@ def table(report: Report) -> RenderableType:
     """
     beside = [variants(report.variants, report.advice), Text()] if report.variants else []
     others = [part for other in report.others for part in (Text(), table(other))]
-    return Group(_Comparison(report), Text(), *beside, answer(report.answer), *others)
+    divided = [part for each in part_tables.tables(report) for part in (_divided(each), Text())]
+    return Group(_Comparison(report), Text(), *divided, *beside, answer(report.answer), *others)
+
+
+def _divided(each: PartTable) -> RenderableType:
+    """One table of losses by part; its intervals are in the reports on disk."""
+    made = Table(title=Text(each.title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    made.show_edge, made.pad_edge, made.padding = False, False, (0, 1, 0, 0)
+    made.add_column("Format", no_wrap=True)
+    for column in each.columns:
+        made.add_column(printable(column).replace(" (", "\n("), justify="right", overflow="fold")
+    for name, cells in each.rows:
+        made.add_row(Text(_short(name)), *(Text(cell.main) for cell in cells))
+    return Group(made, *(Text(printable(note), style="dim") for note in each.notes))
 
 
 def variants(rows: Sequence[VariantRow], advice: Sequence[str] = ()) -> RenderableType:

@@ -226,7 +226,7 @@ class LlamaCppSession:
                 self._submit(entries)
                 rows = self._view(self._lib.llama_get_logits(self._context), len(active))
                 following = dict(zip(active, (int(row.argmax()) for row in rows), strict=True))
-                active = [i for i, token in following.items() if _goes_on(prompts[i], answers[i], token)]
+                active = [i for i, token in following.items() if prompts[i].goes_on(answers[i], token)]
                 entries = []
                 for i in active:
                     entries.append((following[i], len(prompts[i].token_ids) + len(answers[i]) - 1, (sides[i],), True))
@@ -250,14 +250,6 @@ class LlamaCppSession:
         self._entries.close()
         self._lib.llama_free(self._context)
         self._lib.llama_model_free(self._model)
-
-
-def _goes_on(prompt: Prompt, answer: list[int], token: int) -> bool:
-    """Add the token to the answer, unless it ends it; whether another is to be computed."""
-    if token in prompt.end_ids or len(answer) == prompt.max_tokens:
-        return False
-    answer.append(token)
-    return len(answer) < prompt.max_tokens
 
 
 def _prompt_tokens(prompt: Prompt) -> int:

@@ -1,7 +1,7 @@
 """A session: tokens in, logits out, over llama.cpp or ONNX Runtime alike."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -69,11 +69,19 @@ class Grown:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """What is to be continued greedily, until one of `end_ids` or `max_tokens`."""
+    """What is to be continued greedily, until one of `end_ids`, `max_tokens`, or what `is_over` says of an answer."""
 
     token_ids: Sequence[int]
     max_tokens: int
     end_ids: Sequence[int]
+    is_over: Callable[[Sequence[int]], bool] | None = None
+
+    def goes_on(self, answer: list[int], token: int) -> bool:
+        """Add the token to the answer, unless it ends it; whether another is to be computed."""
+        if token in self.end_ids or len(answer) == self.max_tokens:
+            return False
+        answer.append(token)
+        return len(answer) < self.max_tokens and not (self.is_over and self.is_over(answer))
 
 
 class Session(Protocol):
@@ -173,10 +181,8 @@ def generate_in_turn(session: Session, prompts: Sequence[Prompt]) -> list[list[i
     answers = []
     for prompt in prompts:
         logits, answer = extend_to(session, prompt.token_ids), list[int]()
-        while len(answer) < prompt.max_tokens and (token := int(logits.argmax())) not in prompt.end_ids:
-            answer.append(token)
-            if len(answer) < prompt.max_tokens:
-                logits = session.evaluate([token], logits="last")
+        while prompt.goes_on(answer, token := int(logits.argmax())):
+            logits = session.evaluate([token], logits="last")
         answers.append(answer)
     return answers
 

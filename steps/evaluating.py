@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import Error, child
-from ..accuracy import compact, items, suites
+from ..accuracy import items
 from ..convert import conversion
 from ..convert.artifact import Artifact
 from ..convert.formats import FORMATS
 from ..export.bundle import Contents
 from ..profiles.device import Device
-from ..profiles.measuring.measuring import DEADLINE_SECONDS
+from ..profiles.measuring.quality import Quality
 from ..profiles.planning import plan as planning
 from ..profiles.records.measurement import QUALITY_METRICS, Measurement
-from ..profiles.records.request import QUICK
 from ..report.rows import latest
-from ..runtimes.session import Settings
 from .job import Job
 from .making import Making
 
@@ -36,30 +34,42 @@ class Evaluating:
 
         A reference that cannot be evaluated makes room for the next best; `Error` where none is left.
         """
-        digest = self.prepare()
+        self.prepare()
         for reference in self.making.references():
-            pending = [a for a in self.making.artifacts() if not self._has_quality(a, reference, digest)]
-            if not pending or self._evaluate(self.making.made(FORMATS[reference.format]), reference, digest):
-                self.job.folder.describe({"reference": reference.format, "not_evaluated": ""})
-                for artifact in pending:
-                    if artifact.format != reference.format:
-                        self._evaluate(artifact, reference, digest)
-                return
+            quality = self._quality(reference)
+            pending = [artifact for artifact in self.making.artifacts() if not quality.has(artifact)]
+            if pending and not self._answered(quality):
+                continue
+            self.job.folder.describe({"reference": reference.format, "not_evaluated": ""})
+            for artifact in pending:
+                if artifact.format != reference.format:
+                    self._measure(quality, artifact)
+            return
         raise Error("no unquantised artifact passed its checks and can be computed: there is nothing to compare with")
 
-    def _has_quality(self, artifact: Artifact, reference: Artifact, digest: str) -> bool:
-        return self.job.measuring.has_quality(artifact, reference=reference, prepared=digest)
+    def _answered(self, quality: Quality) -> bool:
+        """Whether the reference's own answers are there, measured now where they are not."""
+        reference = quality.reference
+        if quality.has(reference) and quality.has_reference:
+            return True
+        return self._measure(quality, self.making.made(FORMATS[reference.format]))
 
-    def _evaluate(self, artifact: Artifact, reference: Artifact, digest: str) -> bool:
-        self.job.listen("evaluate", artifact.format, "")
-        outcome = self.job.measuring.quality(
-            artifact,
+    def _quality(self, reference: Artifact) -> Quality:
+        folder = self.job.folder
+        return Quality(
+            measuring=self.job.measuring,
             reference=reference,
-            prepared=self.job.folder.prepared,
-            prepared_digest=digest,
-            scratch=self.job.folder.scratch,
-            progress=self.job.hear("evaluate", artifact.format),
+            prepared=folder.prepared,
+            digest=self._digest(),
+            compact=folder.compact,
+            scratch=folder.scratch,
+            judge=self.job.request.judge,
+            judge_model=self.job.request.judge_model,
         )
+
+    def _measure(self, quality: Quality, artifact: Artifact) -> bool:
+        self.job.listen("evaluate", artifact.format, "")
+        outcome = quality.measure(artifact, self.job.hear("evaluate", artifact.format))
         self.job.tell(artifact, outcome)
         return outcome.status == "ok"
 
@@ -76,8 +86,9 @@ class Evaluating:
         job = {
             "folder": str(self.job.checkpoint.path),
             "text": str(items.TEXT_FILE),
-            "tasks": [str(task) for task in self.job.tasks],
-            "limit": suites.QUICK_ITEMS_A_KIND if request.suite == QUICK and not request.tasks else None,
+            "tasks": list(request.tasks),
+            "suite": request.suite,
+            "limit": request.limit,
             "context": self.job.context,
             "target": str(folder.prepared),
         }
@@ -91,12 +102,15 @@ class Evaluating:
     def contents(self, formats: Sequence[str], device: Device | None = None) -> Contents:
         """What a bundle of these formats holds (none: of all that are there), planned for `device`.
 
-        Measures what is missing of quality, and computes the reference once more, for its compact form.
+        Measures what is missing of quality.
         """
         job, chosen = self.job, self.making.chosen(formats)
         self.evaluate()
-        digest, described = self._digest(), job.folder.open()
+        described = job.folder.open()
         reference = next(a for a in self.making.references() if a.format == described["reference"])
+        quality = self._quality(reference)
+        if not self._answered(quality):
+            raise Error(f"the reference {reference.format} cannot be evaluated again for the bundle")
         trained_context, n_vocab = conversion.context_and_vocabulary(job.checkpoint)
         planned = [FORMATS[artifact.format] for artifact in chosen if artifact.format in FORMATS]
         there = device or job.request.device
@@ -106,11 +120,11 @@ class Evaluating:
             artifacts=chosen,
             reference=reference,
             reference_rows=self._rows_of(reference),
-            compact=self._compact(reference, digest),
+            compact=job.folder.compact,
             prepared=job.folder.prepared,
-            prepared_digest=digest,
+            prepared_digest=self._digest(),
             checkpoint=job.checkpoint.path,
-            tasks=job.tasks,
+            tasks=[source.file for source in job.sources if source.file],
             plan=made.to_json(),
             trained_context=trained_context,
             n_vocab=n_vocab,
@@ -121,20 +135,3 @@ class Evaluating:
         found = latest(self.job.folder.store().rows).get(reference.format, {})
         rows = [found[metric] for metric in QUALITY_METRICS if metric in found]
         return [row for row in rows if row.artifact_sha256 == reference.sha256]
-
-    def _compact(self, reference: Artifact, digest: str) -> Path:
-        """The reference's log-probabilities in compact form, computed unless that is done."""
-        target, key = self.job.folder.compact, f"{reference.sha256} {digest} {compact.KEPT}"
-        if not target.is_file() or compact.read(target).key != key:
-            made = self.making.made(FORMATS[reference.format])
-            self.job.listen("compact", reference.format, "")
-            job = {"container": made.container, "path": made.path, "prepared": str(self.job.folder.prepared)}
-            outcome, _ = self.job.measuring.fence.run(
-                "edgequant.accuracy.compact:make",
-                {**job, "target": str(target), "key": key},
-                settings=Settings(threads=self.job.threads, context=self.job.context),
-                deadline_seconds=DEADLINE_SECONDS,
-                progress=self.job.hear("compact", reference.format),
-            )
-            outcome.unwrap()
-        return target

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from .. import Error, child
-from ..accuracy import items
+from ..accuracy import suites
 from ..convert import conversion
 from ..convert.architectures import layout
 from ..convert.architectures.keys import check_config, check_quantisation
@@ -34,7 +33,7 @@ class Job:
     folder: RunFolder
     checkpoint: Checkpoint
     formats: Sequence[Format]
-    tasks: Sequence[Path]
+    sources: Sequence[suites.Source]
     context: int
     threads: int
     measuring: Measuring
@@ -58,8 +57,8 @@ class Job:
 def open_job(request: Request, listen: Listener) -> Job:
     """Open the checkpoint and the folder, and refuse what cannot be done before anything is spent on it."""
     formats = [find(name) for name in request.formats]
-    tasks = [items.find(name) for name in request.tasks] or items.built_in()
-    items.read(tasks)
+    sources = suites.resolve(request.tasks, limit=request.limit) if request.tasks else suites.suite(request.suite)
+    suites.check(sources)
     folder = RunFolder(request.out)
     folder.check()
     try:
@@ -82,7 +81,7 @@ def open_job(request: Request, listen: Listener) -> Job:
         folder=folder,
         checkpoint=checkpoint,
         formats=formats,
-        tasks=tasks,
+        sources=sources,
         context=context,
         threads=min(request.device.threads, host.machine().threads),
         measuring=Measuring(

@@ -83,7 +83,8 @@ def contents(folder: Path) -> Contents:
     task.write_text("{}\n", encoding="utf-8")
     one = CompactReference(
         ids=np.zeros((2, 1), np.uint16),
-        log_probabilities=np.zeros((2, 1), np.float16),
+        codes=np.zeros((2, 1), np.uint16),
+        least=np.full(2, -1e-6, np.float32),
         tau=np.zeros(2, np.float32),
         top_tokens=np.zeros(2, np.int32),
         key="of the reference",

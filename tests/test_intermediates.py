@@ -14,11 +14,10 @@ from edgequant import cli, pipeline
 from edgequant.convert import conversion
 from edgequant.convert.artifact import files_of, read_manifest
 from edgequant.convert.conversion import Failed
-from edgequant.profiles.records.measurement import ENERGY_METRICS
 from edgequant.profiles.records.request import request_of
 from edgequant.profiles.records.run_folder import RunFolder
 from edgequant.report.rebuild import compare
-from test_pipeline import Log, few_items, request, row, run
+from test_pipeline import ABSENT, Log, few_items, request, row, run
 
 
 def made(out: Path) -> list[str]:
@@ -172,7 +171,7 @@ def test_a_whole_run_over_shards(pocket_folder: Path, pocket_items: Path, tmp_pa
     for name in ("F16", "Q8_0"):
         found = row(report, name)
         assert not found.mark("failed gate") and found.failure is None
-        assert all(found.value(metric) is not None for metric in found.cells if metric not in ENERGY_METRICS)
+        assert all(found.value(metric) is not None for metric in found.cells if metric not in ABSENT)
     sizes = {
         a.format: sum(f.stat().st_size for f in (tmp_path / "run").rglob(f"*-{a.format}-*.gguf"))
         for a in report.artifacts

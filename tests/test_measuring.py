@@ -1,6 +1,5 @@
 """Measuring in children: real samples become rows, every failure becomes rows too, and nothing is measured twice."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import pytest
 
 import small_checkpoint
-from edgequant import child
 from edgequant.accuracy import preparation
 from edgequant.convert import conversion
 from edgequant.convert.artifact import Artifact
@@ -70,36 +68,6 @@ def by_metric(store: Store) -> dict[str, Measurement]:
 
 def test_the_metrics_are_shared_out() -> None:
     assert {*SPEED_METRICS, *QUALITY_METRICS} == set(METRICS) and not {*SPEED_METRICS} & {*QUALITY_METRICS}
-
-
-def quality(ours: Measuring, folder: Path, tmp_path: Path, name: str, *, reference: str = "F32") -> child.Outcome:
-    return ours.quality(
-        artifact(folder, name), reference=artifact(folder, reference), prepared=folder / "prepared.json",
-        prepared_digest="d", scratch=tmp_path / "scratch",
-    )  # fmt: skip
-
-
-def test_quality_against_the_reference(folder: Path, tmp_path: Path) -> None:
-    ours, samples = measuring(tmp_path / "results.jsonl"), {}
-    for name in ("F32", "F16", "Q8_0"):
-        assert quality(ours, folder, tmp_path, name).status == "ok"
-        samples[name] = {row.metric: row for row in ours.store.rows if row.format == name}
-        assert set(samples[name]) == set(QUALITY_METRICS)
-    divergence = {name: math.fsum(rows["kl_divergence"].samples) for name, rows in samples.items()}
-    n_windows = len(small_checkpoint.read_json(folder / "prepared.json")["windows"])
-    assert n_windows > 1 and all(len(rows["kl_divergence"].samples) == n_windows for rows in samples.values())
-    assert abs(divergence["F32"]) < 1e-5 < divergence["Q8_0"] and divergence["F16"] < divergence["Q8_0"]
-    assert set(samples["F32"]["same_top_token"].samples) == {1.0}
-    accuracy, margin = samples["Q8_0"]["accuracy"], samples["Q8_0"]["margin"]
-    assert accuracy.parameters["items"] == ["c1", "s1", "c2"] and accuracy.parameters["kinds"] == ["k", "j", "k"]
-    assert margin.parameters["items"] == ["c1", "c2"] and len(margin.samples) == 2
-    assert set(accuracy.samples) <= {0.0, 1.0} and len(accuracy.samples) == 3
-    right = dict(zip(accuracy.parameters["items"], accuracy.samples, strict=True))
-    assert [right["c1"] == 1, right["c2"] == 1] == [value > 0 for value in margin.samples]
-    assert accuracy.parameters["reference"] == "F32"
-    assert ours.has_quality(artifact(folder, "F16"), reference=artifact(folder, "F32"), prepared="d")
-    assert not ours.has_quality(artifact(folder, "F16"), reference=artifact(folder, "F32"), prepared="other")
-    assert not ours.has_quality(artifact(folder, "F16"), reference=artifact(folder, "F16"), prepared="d")
 
 
 def test_a_format_that_could_not_be_made(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 import small_checkpoint
 from edgequant import Error
 from edgequant.accuracy import items
+from edgequant.accuracy.divergence import scored_positions
 from edgequant.accuracy.items import Item
-from edgequant.accuracy.preparation import UNSCORED_TOKENS, encode_item, prepare, windows
+from edgequant.accuracy.preparation import UNSCORED_TOKENS, encode_item, passage, prepare, read_prepared, windows
 from edgequant.convert.vocabulary.tokenizer import Tokenizer
 
 BOS, EOS = 295, 296
@@ -39,9 +40,10 @@ def test_windows_cover_the_text_in_its_order() -> None:
 
 
 def test_long_texts_are_cut_off() -> None:
-    """16 windows of 512 tokens are 8,192, however long the text is."""
+    """17 windows of 512 tokens, however long the text is: more than 8,000 scored positions."""
     cut = windows(list(range(20_000)), size=512, begin=[])
-    assert sum(map(len, cut)) == 8192
+    assert sum(map(len, cut)) == 17 * 512
+    assert sum(len(scored_positions(window)) for window in cut) == 17 * (512 - 32 - 1) == 8143
 
 
 def test_every_window_begins_as_the_model_expects() -> None:
@@ -86,7 +88,8 @@ def test_bos_exactly_once_and_choices_join_to_the_whole(tmp_path: Path, template
         assert row["prompt"][0] == BOS and row["prompt"][1:2] != [BOS]
     else:
         assert template or BOS not in row["prompt"]
-    assert row["n_bytes"] == [10, 9, 2, 8, 2] and row["answer"] == 0
+    assert row["n_characters"] == [10, 9, 2, 8, 1] and row["right"] == 0 and row["metric"] == "acc_norm"
+    assert row["n_scored"] == [len(ids) for ids in row["choices"]]
 
 
 def test_a_choice_that_merges_with_the_end_of_the_prompt(tmp_path: Path) -> None:
@@ -108,8 +111,8 @@ def test_a_short_item(tmp_path: Path) -> None:
     row = encode_item(item, ours)
     assert row["prompt"] == ours.encode("<|start|>user\n1 + 1 =<|end|>\n<|start|>assistant\n")
     assert {key: value for key, value in row.items() if key != "prompt"} == {
-        "id": "s", "kind": "k", "type": "short", "difficulty": "easy", "answers": ["2", "two"], "max_tokens": 5,
-        "end_ids": [EOS],
+        "id": "s", "set": "", "kind": "k", "type": "short", "subject": "", "difficulty": "easy",
+        "metric": "exact_match", "answers": ["2", "two"], "stops": [], "max_tokens": 5, "end_ids": [EOS],
     }  # fmt: skip
 
 
@@ -118,8 +121,8 @@ def test_an_item_by_rules(tmp_path: Path) -> None:
     messages = [{"role": "user", "content": "the cat"}]
     item = Item(id="r", kind="k", type="rules", messages=messages, rules=rules, max_tokens=9)
     row = encode_item(item, tokenizer(tmp_path))
-    assert {key: value for key, value in row.items() if key not in ("prompt", "id", "kind", "difficulty")} == {
-        "type": "rules", "rules": list(rules), "max_tokens": 9, "end_ids": [EOS],
+    assert {key: row[key] for key in ("type", "metric", "rules", "max_tokens", "end_ids")} == {
+        "type": "rules", "metric": "prompt_level_strict", "rules": list(rules), "max_tokens": 9, "end_ids": [EOS],
     }  # fmt: skip
 
 
@@ -151,7 +154,7 @@ def job(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {
         "folder": str(tmp_path / "model"), "text": str(tmp_path / "text.txt"), "tasks": [str(tmp_path / "tasks.jsonl")],
-        "context": 128, "target": str(tmp_path / "out" / "prepared.json"),
+        "suite": "quick", "context": 128, "target": str(tmp_path / "out" / "prepared.json"),
     }  # fmt: skip
 
 
@@ -159,9 +162,7 @@ def test_what_does_not_fit_the_context_is_left_out_and_counted(job: dict[str, An
     said = prepare(job)
     prepared = small_checkpoint.read_json(Path(job["target"]))
     n_tokens = len(Tokenizer(Path(job["folder"])).encode("the cat sat on the mat, and the dog ran. " * 60))
-    n_choices = [len(row["choices"]) for row in prepared["items"] if "choices" in row]
-    chance = sum(1 / n for n in n_choices) / len(n_choices) if n_choices else None
-    assert said == {"n_tokens": n_tokens, "chance": chance, "n_items": 2, "n_left_out": 3}
+    assert said == {"n_tokens": n_tokens, "n_items": 2, "n_left_out": 3}
     assert [item["id"] for item in prepared["items"]] == ["a", "b"]
     assert len(prepared["windows"]) > 1 and {len(w) for w in prepared["windows"][:-1]} == {128}
     assert all(window[0] == BOS for window in prepared["windows"])
@@ -186,6 +187,45 @@ def test_a_context_without_a_scored_position(job: dict[str, Any]) -> None:
 
 
 def test_the_built_in_text_and_items_are_prepared(job: dict[str, Any]) -> None:
-    built_in = {"text": str(items.TEXT_FILE), "tasks": [str(file) for file in items.built_in()], "context": 2048}
+    built_in = {"text": str(items.TEXT_FILE), "tasks": [], "suite": "compact", "context": 4096}
     said = prepare({**job, **built_in})
+    prepared = read_prepared(Path(job["target"]))
     assert said["n_items"] == len(items.read(items.built_in())) and said["n_tokens"] > 8000
+    assert prepared["passage"]["scored"] == {"512": [512, 1024], "2048": [2048, 2560]}
+    assert len(prepared["passage"]["tokens"]) == 2561
+    asked = prepared["asked"]
+    assert len(asked) == 16 and len({row["kind"] for row in asked}) >= 3
+    assert {row["max_tokens"] for row in asked} == {64}
+    prepare({**job, **built_in, "suite": "quick", "limit": 3})
+    again = read_prepared(Path(job["target"]))
+    assert [row["prompt"] for row in again["asked"]] == [row["prompt"] for row in asked]
+    assert len(again["items"]) == 3 * len(items.built_in())
+
+
+@pytest.mark.parametrize(
+    ("context", "n_text", "scored"),
+    [(4096, 5000, {"512": [512, 1024], "2048": [2048, 2560]}), (2560, 5000, {"512": [512, 1024]}),
+     (2561, 5000, {"512": [512, 1024], "2048": [2048, 2560]}), (4096, 1025, {"512": [512, 1024]}),
+     (4096, 1023, {}), (1024, 5000, {})],
+)  # fmt: skip
+def test_depths_that_context_and_text_hold(context: int, n_text: int, scored: dict[str, list[int]]) -> None:
+    """A position is scored by the token after it, so 1,024 positions need 1,025 tokens."""
+    found = passage(list(range(n_text)), context=context, begin=[BOS])
+    assert found.get("scored", {}) == scored
+    if scored:
+        assert found["tokens"][0] == BOS and len(found["tokens"]) == max(stop for _, stop in scored.values()) + 1
+
+
+def test_public_sets_and_ones_own_together(job: dict[str, Any], tmp_path: Path) -> None:
+    """Each in the form of its own; a subject of one's own file has the set's metric."""
+    row = {"id": "7", "question": "the cat", "choices": {"label": ["A", "B"], "text": ["on", "the mat"]}}
+    (tmp_path / "arc.jsonl").write_text(json.dumps({**row, "answerKey": "B"}) + "\n")
+    said = prepare({**job, "tasks": [*job["tasks"], f"arc_easy={tmp_path / 'arc.jsonl'}"]})
+    own, public = (
+        [item for item in read_prepared(Path(job["target"]))["items"] if bool(item["set"]) is is_public]
+        for is_public in (False, True)
+    )
+    assert said["n_items"] == 3 and [item["id"] for item in own] == ["a", "b"]
+    assert [(item["set"], item["metric"], item["right"], item["n_characters"]) for item in public] == [
+        ("arc_easy", "acc_norm", 1, [2, 7])
+    ]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgequant.accuracy.likelihoods import likelihoods
 from edgequant.accuracy.public.encoding import encode, length
 from edgequant.accuracy.public.item import PublicItem
-from edgequant.accuracy.public.likelihoods import likelihoods
 from edgequant.convert.vocabulary.tokenizer import Tokenizer
 from edgequant.runtimes.session import Grown, Tree
 

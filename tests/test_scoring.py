@@ -6,10 +6,11 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from edgequant import Error
 from edgequant.accuracy import scoring
 from edgequant.accuracy.divergence import log_softmax
-from edgequant.accuracy.rules import Followed
-from edgequant.accuracy.scoring import Score, choose, matches, normalise
+from edgequant.accuracy.likelihoods import likelihoods
+from edgequant.accuracy.scoring import Score, matches, normalise, scored
 from edgequant.runtimes.session import Prompt, Tree, extend_to, generate_in_turn, grow_in_turn
 
 N_VOCAB = 8
@@ -73,15 +74,23 @@ def choice_item(**changes: Any) -> dict[str, Any]:
         "type": "choice",
         "prompt": [1, 2, 3],
         "choices": [[4], [5, 6], [7, 0, 1]],
-        "answer": 1,
-        "n_bytes": [2, 5, 7],
+        "metric": "acc_norm",
+        "right": 1,
+        "true": [],
+        "n_scored": [1, 2, 3],
+        "n_characters": [2, 5, 7],
     }
     return {**item, **changes}
 
 
+def values(items: list[dict[str, Any]], table: Table) -> list[list[float]]:
+    """Log-likelihoods of each item's choices."""
+    return [[each.value for each in found] for found in likelihoods(items, table)]
+
+
 def test_choices_have_their_likelihoods() -> None:
     table, item = Table(), choice_item()
-    (got,) = scoring.log_likelihoods([item], table)
+    (got,) = values([item], table)
     assert got == pytest.approx([likelihood(table, item["prompt"], ids) for ids in item["choices"]], rel=1e-5)
     assert table.computed == [1, 2, 3, 5, 7, 0]  # the prompt once, and no choice's last token
     assert table.tokens == item["prompt"]
@@ -89,9 +98,9 @@ def test_choices_have_their_likelihoods() -> None:
 
 def test_neighbouring_items_share_their_beginning() -> None:
     table = Table()
-    scoring.log_likelihoods([choice_item(prompt=[1, 2, 3, 4])], table)
+    likelihoods([choice_item(prompt=[1, 2, 3, 4])], table)
     table.computed.clear()
-    (got,) = scoring.log_likelihoods([choice_item(prompt=[1, 2, 5, 4])], table)
+    (got,) = values([choice_item(prompt=[1, 2, 5, 4])], table)
     assert table.computed == [5, 4, 5, 7, 0]
     assert got[1] == pytest.approx(likelihood(table, [1, 2, 5, 4], [5, 6]), rel=1e-5)
 
@@ -114,28 +123,50 @@ def test_extending_computes_what_differs() -> None:
         assert (table.computed, table.tokens) == (computed, [1, 2, 3])
 
 
+def chosen(log_likelihoods: list[float], *, right: int, n_characters: list[int], **changes: Any) -> Score:
+    item = choice_item(right=right, n_characters=n_characters, **changes)
+    return scored(item, log_likelihoods, [False] * len(log_likelihoods))
+
+
 def test_acc_norm_by_hand() -> None:
-    """-6 nats over 12 bytes is -0.5 a byte, -4 over 5 is -0.8: the longer choice wins, although it is less likely."""
-    won = choose([-4.0, -6.0], answer=1, n_bytes=[5, 12])
-    assert won.right and won.margin == pytest.approx((-0.5 + 0.8) * 12)
-    lost = choose([-4.0, -6.0], answer=0, n_bytes=[5, 12])
-    assert not lost.right and lost.margin == pytest.approx((-0.8 + 0.5) * 5)
+    """-6 nats over 12 letters is -0.5 each, -4 over 5 is -0.8: the longer choice wins, although it is less likely."""
+    won = chosen([-4.0, -6.0], right=1, n_characters=[5, 12])
+    assert won.value == 1 and won.margin == pytest.approx((-0.5 + 0.8) * 12)
+    lost = chosen([-4.0, -6.0], right=0, n_characters=[5, 12])
+    assert lost.value == 0 and lost.margin == pytest.approx((-0.8 + 0.5) * 5)
+    assert lost.outcomes == {"acc": 1.0, "acc_norm": 0.0}
 
 
 def test_the_margin_is_to_the_best_wrong_choice() -> None:
-    got = choose([-9.0, -1.0, -2.0, -5.0], answer=1, n_bytes=[1, 1, 1, 1])
-    assert got.right and got.margin == pytest.approx(1.0)
-    assert choose([-1.0, -1.0], answer=0, n_bytes=[1, 1]).right is False  # a draw is no right answer
-    assert choose([float("nan"), -1.0], answer=0, n_bytes=[1, 1]).right is False
+    got = chosen([-9.0, -1.0, -2.0, -5.0], right=1, n_characters=[1, 1, 1, 1], metric="acc")
+    assert got.value == 1 and got.margin == pytest.approx(1.0)
+
+
+def test_mc2_by_hand() -> None:
+    """Probabilities of 0.1 and 0.3 for the true answers, 0.1 for the false one: 0.8 of their sum, odds of 4 to 1."""
+    found = [float(np.log(p)) for p in (0.1, 0.1, 0.3)]
+    got = chosen(found, right=0, n_characters=[1, 1, 1], true=[True, False, True], metric="mc2")
+    assert got.value == pytest.approx(0.8) and got.margin == pytest.approx(np.log(4))
+
+
+def test_a_last_word_counts_where_every_token_is_the_likeliest() -> None:
+    item = choice_item(type="word", metric="acc", choices=[[4]], n_scored=[1])
+    assert scored(item, [-0.1], [True]).value == 1 and scored(item, [-0.1], [False]).value == 0
+    assert scored(item, [-0.1], [True]).margin is None
+
+
+def test_likelihoods_that_are_no_numbers() -> None:
+    with pytest.raises(Error, match="no finite numbers"), np.errstate(invalid="ignore"):
+        likelihoods([choice_item()], Table(np.full((64, N_VOCAB, N_VOCAB), np.nan)))
 
 
 def test_a_choice_item_is_scored() -> None:
     table = Table()
-    values = [likelihood(table, [1, 2, 3], ids) / n for ids, n in zip([[4], [5, 6], [7, 0, 1]], (2, 5, 7), strict=True)]
+    each = [likelihood(table, [1, 2, 3], ids) / n for ids, n in zip([[4], [5, 6], [7, 0, 1]], (2, 5, 7), strict=True)]
     for answer in range(3):
-        got = score(choice_item(answer=answer), table, decode=lambda ids: "")
-        assert got.right == (max(range(3), key=values.__getitem__) == answer)
-        assert got.margin is not None and (got.margin > 0) == got.right
+        got = score(choice_item(right=answer), table, decode=lambda ids: "")
+        assert got.value == (max(range(3), key=each.__getitem__) == answer)
+        assert got.margin is not None and (got.margin > 0) == got.value
 
 
 def successor(**special: int) -> Table:
@@ -162,7 +193,7 @@ def test_generation_keeps_to_the_context_that_was_prepared() -> None:
 
 
 def test_a_short_item_is_scored() -> None:
-    item = {"type": "short", "prompt": [1, 2], "answers": ["3 4"], "max_tokens": 9, "end_ids": [5]}
+    item = {"type": "short", "prompt": [1, 2], "answers": ["3 4"], "stops": [], "max_tokens": 9, "end_ids": [5]}
     seen: list[list[int]] = []
 
     def decode(ids: Sequence[int]) -> str:
@@ -170,31 +201,49 @@ def test_a_short_item_is_scored() -> None:
         return " ".join(map(str, ids))
 
     got = score(item, successor(), decode=decode)
-    assert (got.right, got.margin, seen) == (True, None, [[3, 4]])
-    assert not score({**item, "answers": ["3 5"]}, successor(), decode=decode).right
+    assert (got.value, got.margin, seen) == (1.0, None, [[3, 4]])
+    assert score({**item, "answers": ["3 5"]}, successor(), decode=decode).value == 0
+
+
+def test_a_text_that_ends_an_answer_is_looked_for() -> None:
+    """Every eighth token, so that what a model rambles on after its answer is not computed."""
+    item = {
+        "type": "text", "set": "gsm8k", "metric": "strict_match", "answer": "#### 4", "prompt": [1, 2],
+        "stops": ["Question:"], "max_tokens": 40, "end_ids": [],
+    }  # fmt: skip
+    table = successor()
+    got = score(item, table, decode=lambda ids: "#### 4" + " Question: x" * (len(ids) > 8))
+    assert got.value == 1 and got.outcomes == {"strict_match": 1.0, "flexible_extract": 1.0}
+    assert len(table.computed) == 2 + 16 - 1
 
 
 def by_rules(**changes: Any) -> dict[str, Any]:
     rules = [{"rule": "startend:start_checker", "start_phrase": "3"}, {"rule": "punctuation:no_comma"}]
-    return {"type": "rules", "prompt": [1, 2], "rules": rules, "max_tokens": 9, "end_ids": [5], **changes}
+    return {"type": "rules", "prompt": [1, 2], "rules": rules, "metric": "prompt_level_strict", "stops": [],
+            "max_tokens": 9, "end_ids": [5], **changes}  # fmt: skip
 
 
 def test_an_item_by_rules_is_right_where_all_are_followed_strictly() -> None:
     got = score(by_rules(), successor(), decode=lambda ids: " ".join(map(str, ids)))
-    assert got == Score(right=True, followed=Followed(strict=(True, True), loose=(True, True)))
+    assert got.value == 1 and got.outcomes["instruction_level_strict"] == 1
     got = score(by_rules(), successor(), decode=lambda ids: "Well, here:\n3 4")
-    assert got == Score(right=False, followed=Followed(strict=(False, False), loose=(True, True)))
+    assert got.value == 0 and got.outcomes == {
+        "prompt_level_strict": 0.0, "prompt_level_loose": 1.0,
+        "instruction_level_strict": 0.0, "instruction_level_loose": 1.0,
+    }  # fmt: skip
 
 
 def test_scores_go_back_to_their_items() -> None:
-    """Choices are scored first, short answers together after them, and answers to rules last."""
-    short = {"type": "short", "prompt": [1, 2], "answers": ["3"], "max_tokens": 1, "end_ids": []}
-    items = [by_rules(), short, choice_item(), {**short, "answers": ["4"]}, choice_item(answer=0)]
+    """Choices are scored first, then what is generated, the shortest first; a dialogue is left out."""
+    short = {"type": "short", "prompt": [1, 2], "answers": ["3"], "stops": [], "max_tokens": 1, "end_ids": []}
+    items = [by_rules(), short, choice_item(), {**short, "answers": ["4"]}, choice_item(right=0), {"type": "dialogue"}]
     got = dict(scoring.score(items, successor(), decode=lambda ids: " ".join(map(str, ids))))
-    assert sorted(got) == [0, 1, 2, 3, 4]
+    assert list(got) == [2, 4, 1, 3, 0]
     assert [got[i].margin is None for i in range(5)] == [True, True, False, True, False]
-    assert (got[0].right, got[1].right, got[3].right) == (True, True, False)
-    assert [got[i].followed is None for i in range(5)] == [False, True, True, True, True]
+    assert (got[0].value, got[1].value, got[3].value) == (1.0, 1.0, 0.0)
+    assert [bool(got[i].outcomes) for i in range(5)] == [True, False, True, False, True]
+    left = dict(scoring.score(items, successor(), decode=lambda ids: "", done={2, 1, 0}))
+    assert list(left) == [4, 3]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from edgequant import Error
 from edgequant.accuracy import items, suites
 from edgequant.accuracy.public.item import PublicItem
 from edgequant.accuracy.public.sets import SETS
-from edgequant.accuracy.public.subset import limited
+from edgequant.accuracy.subset import limited
 
 CHOICE = {"id": "a", "kind": "k", "type": "choice", "prompt": "q?", "choices": ["x", "y"], "answer": 1}
 KINDS = {"commonsense", "knowledge", "instruction", "hallucination", "mathematics", "dialogue"}

@@ -112,8 +112,8 @@ def test_samples_that_are_no_numbers_are_explained(bad: float) -> None:
 
 
 def test_outcomes_that_are_none_are_explained() -> None:
-    cell = named(built([measurement("Q8_0", "accuracy", [0.5] * len(ITEMS))]), "Q8_0").cells["accuracy"]
-    assert cell.value is None and "neither 0 nor 1" in cell.note
+    cell = named(built([measurement("Q8_0", "accuracy", [1.5] * len(ITEMS))]), "Q8_0").cells["accuracy"]
+    assert cell.value is None and "not between 0 and 1" in cell.note
 
 
 def test_a_single_sample_has_no_interval() -> None:

@@ -9,17 +9,19 @@ from typing import Any
 from ...convert.vocabulary.tokenizer import Tokenizer
 from ...runtimes.session import n_shared
 from .item import PublicItem
+from .sets import SETS
 
 
 def encode(item: PublicItem, tokenizer: Tokenizer) -> dict[str, Any]:
     """An item as a JSON-able row, all that scoring it needs.
 
-    What is scored by log-likelihood has `prompt`, the tokens that all its `choices` share, `choices`, the tokens after
-    it, and `n_scored`, how many of each choice's last tokens count. What is generated has `prompt`, `max_tokens`,
-    `end_ids` and `stops`; a dialogue has `turns` as texts, since the second follows an answer.
+    `metric` is the one by which formats are compared. What is scored by log-likelihood has `prompt`, the tokens that
+    all its `choices` share, `choices`, the tokens after it, and `n_scored`, how many of each choice's last tokens
+    count. What is generated has `prompt`, `max_tokens`, `end_ids` and `stops`; a dialogue has `turns` as texts, since
+    the second follows an answer.
     """
     row: dict[str, Any] = {"id": item.id, "set": item.set, "kind": item.kind, "type": item.type}
-    row |= {"subject": item.subject, "difficulty": item.difficulty}
+    row |= {"subject": item.subject, "difficulty": item.difficulty, "metric": SETS[item.set].metric}
     if item.pairs:
         return row | _scored(item, tokenizer)
     row |= {"max_tokens": item.max_tokens, "stops": list(item.stops), "end_ids": list(tokenizer.files.end_ids)}

@@ -34,6 +34,29 @@ def margin(log_likelihoods: Sequence[float], right: int) -> float:
     return log_likelihoods[right] - max(value for i, value in enumerate(log_likelihoods) if i != right)
 
 
+def margin_of(row: Mapping[str, Any], log_likelihoods: Sequence[float]) -> float:
+    """How far the right answer leads by what the row's metric compares, in nats; negative where it lags.
+
+    For acc_norm the lead a character, times the right choice's characters; for MC2 the log-odds of the true answers.
+    """
+    if row["metric"] == "mc2":
+        told = list(zip(log_likelihoods, row["true"], strict=True))
+        true, false = ([value for value, is_true in told if is_true == wanted] for wanted in (True, False))
+        return log_sum_exp(true) - log_sum_exp(false)
+    if row["metric"] == "acc_norm":
+        lengths: Sequence[int] = row["n_characters"]
+        right: int = row["right"]
+        each = [value / n for value, n in zip(log_likelihoods, lengths, strict=True)]
+        return lengths[right] * margin(each, right)
+    return margin(log_likelihoods, row["right"])
+
+
+def log_sum_exp(values: Sequence[float]) -> float:
+    """The logarithm of the sum of the exponentials; -inf for none."""
+    highest = max(values, default=-math.inf)
+    return highest + math.log(sum(math.exp(value - highest) for value in values)) if values else highest
+
+
 def mc2(log_likelihoods: Sequence[float], true: Sequence[bool]) -> float:
     """TruthfulQA's MC2, 0..1: the true answers' part of the probability of all answers together."""
     highest = max(log_likelihoods)
@@ -89,7 +112,7 @@ def scored_outcome(
 
 
 def written_outcome(row: Mapping[str, Any], text: str) -> dict[str, float]:
-    """Every metric of an encoded item whose answer was generated: of GSM8K, MATH and IFEval."""
+    """Every metric of an encoded item whose answer was generated: of rules, GSM8K and MATH."""
     said = until(text, row["stops"])
     if row["type"] == "rules":
         followed = follow(row["rules"], said)

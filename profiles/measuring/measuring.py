@@ -5,10 +5,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from ...child import Outcome, Progress
+from ...child import Outcome
 from ...convert.artifact import Artifact
 from ...convert.formats import Format
 from ...runtimes.fence import WITHOUT_REPACK, Fence
@@ -16,11 +15,10 @@ from ...runtimes.session import Settings, Unsupported, runtime_name, runtime_ver
 from ...verify.finding import NOT_CHECKED, PARTS, Finding
 from ..device import Device
 from ..machine import host
-from ..records.measurement import ENERGY_METRICS, METRICS, QUALITY_METRICS, Measurement
+from ..records.measurement import ENERGY_METRICS, METRICS, Measurement
 from ..records.store import Store
 from .emulation import Emulation, emulate
 
-_ABSENT = {"margin": "there are no choice items"}
 DEADLINE_SECONDS = 6 * 3600.0  # a board may need hours; a child that hangs must not need for ever
 
 
@@ -66,56 +64,6 @@ class Measuring:
             n_prompt=min(usual.n_prompt, self.context * 3 // 4),
             n_generate=min(usual.n_generate, self.context // 4),
         )
-
-    def has_quality(self, artifact: Artifact, *, reference: Artifact, prepared: str) -> bool:
-        """Whether the store has the artifact's quality against this reference on this text and these items."""
-        return self.store.has(self.key(artifact, "quality", {"reference": reference.sha256, "prepared": prepared}))
-
-    def quality(
-        self,
-        artifact: Artifact,
-        *,
-        reference: Artifact,
-        prepared: Path,
-        prepared_digest: str,
-        scratch: Path,
-        progress: Progress | None = None,
-    ) -> Outcome:
-        """Measure divergence and accuracy of one artifact and store the rows; the reference itself comes first."""
-        job = {
-            "container": artifact.container,
-            "path": artifact.path,
-            "prepared": str(prepared),
-            "reference": str(scratch),
-            "is_reference": artifact.format == reference.format,
-        }
-        key = self.key(artifact, "quality", {"reference": reference.sha256, "prepared": prepared_digest})
-        parameters: dict[str, Any] = {"reference": reference.format, "prepared": prepared_digest, "key": key}
-        before = host.facts()
-        outcome, used = self.fence.run(
-            "edgequant.accuracy.quality:measure",
-            job,
-            settings=Settings(threads=self.emulation.decode_threads, context=self.context),
-            deadline_seconds=DEADLINE_SECONDS,
-            progress=progress,
-        )
-        parameters |= {"settings": used.to_json(), "seconds": round(outcome.seconds, 2)}
-        samples, extra = _samples(outcome)
-        rows = []
-        for metric in QUALITY_METRICS:
-            measured = bool(samples.get(metric))
-            row = self.row(
-                artifact,
-                metric,
-                host=before,
-                samples=tuple(samples.get(metric, ())),
-                parameters={**parameters, **extra.get(metric, {})},
-                status=status_of(outcome) if outcome.status != "ok" or measured else "unsupported",
-                note=outcome.note or (fallback(used) if measured else _ABSENT.get(metric, "this system does not tell")),
-            )
-            rows.append(row)
-        self.store.append(rows)  # at once: one row alone would pass for the whole step
-        return outcome
 
     def row(self, artifact: Artifact, metric: str, **values: Any) -> Measurement:
         """One row about an artifact; `values` are the fields of `Measurement` that this cannot know."""
@@ -201,18 +149,6 @@ class Measuring:
             **wanted,
         }
         return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _samples(outcome: Outcome) -> tuple[dict[str, list[float]], dict[str, dict[str, Any]]]:
-    """Samples by metric, and what else must be known of a metric's samples."""
-    if outcome.status != "ok":
-        return {}, {}
-    value = outcome.value
-    if "samples" not in value:
-        return value, {}
-    items = {"accuracy": {"items": value["items"], "kinds": value["kinds"]}, "margin": {"items": value["choice_items"]}}
-    error = value.get("kl_divergence_error")  # of a compact reference
-    return value["samples"], {**items, **({"kl_divergence": {"kl_divergence_error": error}} if error else {})}
 
 
 def status_of(outcome: Outcome) -> str:

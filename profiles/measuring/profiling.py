@@ -44,7 +44,6 @@ class Profiler:
     measuring: Measuring
     listen: Listener
     prepare: Callable[[], Path] | None = None
-    scratch: Path
 
     def profile(self, artifacts: Sequence[Artifact], asked: Profiling) -> Counts | None:
         """Measure what the store does not have; returns the best numbers of threads, where a sweep was asked for.
@@ -93,7 +92,7 @@ class Profiler:
         """Of what changes the answers; without a text to measure on there is none."""
         if not takes or not self.prepare:
             return
-        quality = VariantQuality(measuring=self.measuring, prepared=self.prepare(), scratch=self.scratch)
+        quality = VariantQuality(measuring=self.measuring, prepared=self.prepare())
         for take in takes:
             if not quality.has(take) and self._ran(take):
                 self.listen("evaluate", str(take), "")

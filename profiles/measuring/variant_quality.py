@@ -18,11 +18,10 @@ SAME_FILE = "the same file, run plainly"
 
 @dataclass(kw_only=True)
 class VariantQuality:
-    """Measures on the windows of `prepared`; `scratch` has room for the plain logits of four windows."""
+    """Measures on the windows of `prepared`."""
 
     measuring: Measuring
     prepared: Path
-    scratch: Path
 
     def has(self, take: Take) -> bool:
         """Whether the store has the take's divergence on this text."""
@@ -43,7 +42,7 @@ class VariantQuality:
             repack=variant.repack,
         )
         job = {"container": artifact.container, "path": artifact.path}
-        job |= {"prepared": str(self.prepared), "scratch": str(self.scratch)}
+        job |= {"prepared": str(self.prepared)}
         facts = host.facts()
         outcome, used = ours.fence.run(
             "edgequant.accuracy.variant_divergence:measure",

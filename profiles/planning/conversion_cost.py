@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from math import prod
 
+from ...accuracy.compact import KEPT
 from ...convert import ladder
 from ...convert.formats import FORMATS, Format
 from . import footprint, onnx_footprint
 from .model import Model
 
 _RESULTS_BYTES = 64 << 20  # reports and stored rows of a run
-_REFERENCE_POSITIONS = 10_000  # of the built-in text, where the reference's log-probabilities are kept in float16
+_REFERENCE_POSITIONS, _REFERENCE_BYTES = 10_000, 6  # of the text, at most; a kept token's number and log-probability
 _ONE_PROTOBUF_BYTES = 2**31  # above it, weights go to a file of their own (protobuf's limit on a message)
 _CONVERTER_BYTES = 200 << 20  # Python with numpy and gguf, and blocks of rows
 _EXPORTER_BYTES = 480 << 20  # torch, transformers and optimum, imported (seen)
@@ -45,7 +46,7 @@ def disk_bytes(model: Model, made: Sequence[Format]) -> int:
     exported = 0 if model.fused else sizes.get("onnx-fp32", 0)
     gathering = exported if exported > _ONE_PROTOBUF_BYTES else 0
     smoothing = _SMOOTHING_COPIES * 4 * model.n_weights if any(fmt.smoothed for fmt in made) else 0
-    reference = 2 * _REFERENCE_POSITIONS * model.sizes.vocabulary
+    reference = _REFERENCE_POSITIONS * KEPT * _REFERENCE_BYTES
     return sum(sizes.values()) + max(gathering, reference, smoothing) + _RESULTS_BYTES
 
 

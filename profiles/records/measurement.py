@@ -30,14 +30,23 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "joules_per_token_prefill": ("J/token", "energy of reading one, beyond idling; only where there is a meter"),
     "joules_per_token_decode": ("J/token", "energy of writing one, beyond idling; only where there is a meter"),
     "kl_divergence": ("nats", "mean divergence from the reference, one sample a window of text"),
+    "kl_divergence_median": ("nats", "median divergence over all positions of the windows"),
+    "kl_divergence_p99": ("nats", "divergence that one position in a hundred exceeds"),
+    "kl_divergence_p999": ("nats", "divergence that one position in a thousand exceeds"),
+    "kl_divergence_after_512": ("nats", "mean divergence after 512 tokens of context, one sample 64 positions"),
+    "kl_divergence_after_2048": ("nats", "mean divergence after 2,048 tokens of context, one sample 64 positions"),
+    "kept_tokens": ("tokens", "of each greedy answer of the reference, before this format's own would differ"),
     "same_top_token": ("share", "positions where the most likely token is the reference's, one sample a window"),
     "negative_log_likelihood": ("nats/token", "of the text; perplexity is its exponential; one sample a window"),
-    "accuracy": ("share", "1 for a right item, 0 for a wrong one, in the order of parameters['items']"),
+    "judge_score": ("points", "1 to 10, by the judge in parameters['judge'], one sample a dialogue; only where asked"),
+    "accuracy": ("share", "outcome of each item, 1 for a right one, in the order of parameters['items']"),
     "margin": ("nats", "right choice against the best wrong one, in the order of parameters['items']: choices only"),
 }
 
 #: only where the machine has a meter: elsewhere there is no row of them
 ENERGY_METRICS = tuple(metric for metric in METRICS if metric.startswith("joules_"))
+#: as energy, a row only where there is something to measure: a judge, or a context that is long enough
+WHERE_POSSIBLE = ("judge_score", "kl_divergence_after_512", "kl_divergence_after_2048")
 SPEED_METRICS = tuple(
     metric for metric in METRICS if metric.endswith(("_seconds", "_per_second", "_bytes")) or metric in ENERGY_METRICS
 )

@@ -27,8 +27,11 @@ class Request:
     device: Device
     context: int
     formats: tuple[str, ...] = DEFAULT_FORMATS
-    tasks: tuple[str, ...] = ()  # names or paths; none means the suite
+    tasks: tuple[str, ...] = ()  # as accuracy/suites.py describes them; none means the suite
     suite: str = QUICK
+    limit: int | None = None  # items of each task at most
+    judge: str = ""  # address of a model that rates dialogues, and its name there
+    judge_model: str = ""
     verify: bool = True
     keep_intermediate: bool = False
     split_max_bytes: int = 0  # of a GGUF file; 0 leaves it whole
@@ -49,6 +52,9 @@ def request_of(folder: RunFolder) -> Request:
         formats=tuple(values["formats"]),
         tasks=tuple(values["tasks"]),
         suite=values.get("suite", "compact"),
+        limit=values.get("limit"),
+        judge=values.get("judge", ""),
+        judge_model=values.get("judge_model", ""),
         verify=values["verified"],
         keep_intermediate=values.get("keep_intermediate", False),
         split_max_bytes=values.get("split_max_bytes", 0),
@@ -75,6 +81,9 @@ def described(request: Request, checkpoint: Checkpoint, *, context: int, ever_as
         "asked": sorted(ever_asked),
         "tasks": list(request.tasks),
         "suite": request.suite,
+        "limit": request.limit,
+        "judge": request.judge,
+        "judge_model": request.judge_model,
         "device": asdict(request.device),
         "cpu": host.machine().cpu,
         "context": context,

@@ -1,11 +1,12 @@
-"""Trains the pocket model from nothing and writes tests/pocket/model.
+"""Trains the pocket model from nothing and writes tests/pocket/model, or with --small a smaller one beside it.
 
-Run as `python tests/pocket/train.py`.  The text, the tokeniser, the order of
+Run as `python tests/pocket/train.py [--small]`.  The text, the tokeniser, the order of
 the batches and the first weights all come from fixed seeds.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import math
 import random
@@ -30,7 +31,7 @@ from transformers import (
 )
 from vocabulary import CONTEXT_LENGTH, VOCABULARY_SIZE, learn_tokenizer
 
-MODEL_PATH = Path(__file__).with_name("model")
+HERE = Path(__file__).parent
 
 THREADS = 2
 TRAINING_SEED = 31
@@ -59,16 +60,32 @@ COURSES: tuple[tuple[Callable[[], Iterator[Document]], int, float], ...] = (
 logger = logging.getLogger("pocket.train")
 
 
-def model_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
-    """A small Llama in which every matrix row is a multiple of 256 long."""
+#: folder of the model -> its shape
+SHAPES = {
+    "model": {  # every row is a multiple of 256 long
+        "hidden_size": 256,
+        "intermediate_size": 512,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+    },
+    "small": {
+        "hidden_size": 160,
+        "intermediate_size": 320,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 5,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+    },
+}
+
+
+def model_config(tokenizer: PreTrainedTokenizerFast, shape: str) -> LlamaConfig:
+    """A Llama of one of the shapes."""
     return LlamaConfig(
         vocab_size=VOCABULARY_SIZE,
-        hidden_size=256,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=64,
+        **SHAPES[shape],
         max_position_embeddings=CONTEXT_LENGTH,
         rope_theta=10_000.0,
         rms_norm_eps=1e-5,
@@ -178,7 +195,7 @@ def fit(model: LlamaForCausalLM, encoded: list[Encoded], epochs: int, peak: floa
             logger.info("step %d of %d, loss %.4f, %.0f s", step, steps, loss.item(), elapsed)
 
 
-def write_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+def write_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Store the rounded model and its tokeniser, and put them in place at once."""
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
@@ -186,33 +203,36 @@ def write_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> 
         pad_token_id=tokenizer.pad_token_id,
         do_sample=False,
     )
-    fresh = Path(tempfile.mkdtemp(dir=MODEL_PATH.parent, prefix="model-"))
+    fresh = Path(tempfile.mkdtemp(dir=HERE, prefix="model-"))
     model.half().save_pretrained(fresh)
     tokenizer.save_pretrained(fresh, save_jinja_files=False)
     fresh.chmod(0o755)
     for path in fresh.iterdir():
         path.chmod(0o644)
-    shutil.rmtree(MODEL_PATH, ignore_errors=True)
-    fresh.rename(MODEL_PATH)
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
 
 
 def main() -> None:
     """Make the text, learn the tokeniser, train the model, write and measure it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="the smaller model")
+    shape = "small" if parser.parse_args().small else "model"
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(TRAINING_SEED)
     sample = islice(documents(), TOKENIZER_SAMPLE)
     tokenizer = learn_tokenizer(text_of(document) for document in sample)
-    model = LlamaForCausalLM(model_config(tokenizer))
+    model = LlamaForCausalLM(model_config(tokenizer, shape))
     logger.info("%d parameters", sum(p.numel() for p in model.parameters()))
     for course, epochs, peak in COURSES:
         encoded = encode_all(list(course()), tokenizer)
         logger.info("%d documents, %d tokens", len(encoded), sum(len(row[0]) for row in encoded))
         fit(model, encoded, epochs, peak, int(tokenizer.bos_token_id), int(tokenizer.pad_token_id))
         model.half().float()  # each course ends with the weights that a stored model would have
-    write_model(model, tokenizer)
-    report_accuracy(MODEL_PATH)
+    write_model(model, tokenizer, HERE / shape)
+    report_accuracy(HERE / shape)
 
 
 if __name__ == "__main__":

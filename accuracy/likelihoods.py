@@ -1,14 +1,16 @@
-"""Log-likelihoods of encoded public items: of each continuation its own tokens alone."""
+"""Log-likelihoods of what an item may be continued with: of each continuation its own tokens alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from ...runtimes.session import Session, Tree
-from ..divergence import log_softmax
+from .. import Error
+from ..runtimes.session import Session, Tree
+from .divergence import log_softmax
 
 if TYPE_CHECKING:
-    from ...runtimes.session import Logits
+    from ..runtimes.session import Logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,10 @@ class Likelihood:
 
 
 def likelihoods(rows: Sequence[Mapping[str, Any]], session: Session) -> list[list[Likelihood]]:
-    """Of each row's choices, in their order; rows as `encoding.encode` makes them, with a prompt that is not empty."""
+    """Of each row's choices, in their order; rows as `preparation` writes them, with a prompt that is not empty.
+
+    Raises `Error` where the model computes no numbers.
+    """
     trees = [Tree(stem=row["prompt"], branches=[ids[:-1] for ids in row["choices"]]) for row in rows]
     return [
         [
@@ -41,5 +46,7 @@ def _predicting(stem: "Logits", branch: "Logits") -> "Logits":
 def _likelihood(token_ids: Sequence[int], logits: "Logits") -> Likelihood:
     rows = log_softmax(logits)
     value = sum(float(rows[position, token]) for position, token in enumerate(token_ids))
+    if not isfinite(value):
+        raise Error("it computes logits that are no finite numbers")
     greedy = all(int(row.argmax()) == token for row, token in zip(logits, token_ids, strict=True))
     return Likelihood(value=value, greedy=greedy)
