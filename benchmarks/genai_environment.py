@@ -4,15 +4,13 @@ It needs transformers 5, which Optimum does not admit: so it cannot live in this
 """
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import environments
+
 VERSION = "0.18.0"
-ROOT = Path(__file__).parent.parent
-DEFAULT = ROOT / ".venv-genai"
+DEFAULT = environments.ROOT / ".venv-genai"
 VARIABLE = "EDGEQUANT_GENAI_VENV"
-_TORCH = "torch==2.13.0"
 #: its builder imports onnx_ir, which its wheel does not ask for
 _PACKAGES = (f"onnxruntime-genai=={VERSION}", "onnx-ir==1.1.0", "onnx", "onnxruntime", "transformers", "safetensors")
 
@@ -24,26 +22,8 @@ def find(named: Path | None) -> Path:
 
 def python(venv: Path) -> str:
     """Its interpreter, after making the environment where it is not there; the pins are this project's."""
-    stamp = venv / f"stamp-genai-{VERSION}"
-    if not stamp.exists():
-        print(f"makes {venv} with onnxruntime-genai {VERSION}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        pins = venv / "constraints.txt"
-        pins.write_text(_pins(), encoding="utf-8")
-        pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
-        subprocess.run([*pip, "--no-deps", *os.environ.get("TORCH_ARGS", "").split(), _TORCH], check=True)
-        subprocess.run([*pip, "-c", str(pins), _TORCH, *_PACKAGES], check=True)
-        stamp.touch()
-    return str(venv / "bin" / "python")
-
-
-def _pins() -> str:
-    """constraints.txt, with those of constraints-new.txt in the place of the same packages."""
-    pins: dict[str, str] = {}
-    for name in ("constraints.txt", "constraints-new.txt"):
-        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-        pins |= {line.partition("==")[0]: line for line in lines if "==" in line and not line.startswith("#")}
-    return "\n".join(pins.values()) + "\n"
+    pins = environments.pins("constraints.txt", "constraints-new.txt")
+    return environments.python(venv, _PACKAGES, pins=pins, name=f"genai-{VERSION}")
 
 
 def build_command(interpreter: str, checkpoint: Path, folder: Path) -> list[str]:
