@@ -114,7 +114,7 @@ def _conversion(compared: Compared) -> Iterator[str]:
     artifacts = sum(each.size_bytes for each in compared.measured.values())
     yield (
         f"disk: {made.disk_bytes / 1e6:.0f} MB at most while converting, {artifacts / 1e6:.0f} MB of it artifacts; "
-        f"predicted {plan.disk_bytes / 1e6:.0f} MB for a whole run, with the reference's answers and reports"
+        f"predicted {plan.disk_bytes / 1e6:.0f} MB for a whole run, with its reference and reports"
     )
 
 
