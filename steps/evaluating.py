@@ -20,6 +20,7 @@ from .job import Job
 from .making import Making
 
 _PREPARE_DEADLINE_SECONDS = 120.0  # a chat template is a stranger's code
+_PUBLIC_DEADLINE_SECONDS = 3600.0  # sets of ten thousand rows, which come over a network
 
 
 @dataclass(kw_only=True)
@@ -92,7 +93,12 @@ class Evaluating:
             "context": self.job.context,
             "target": str(folder.prepared),
         }
-        outcome = child.run("edgequant.accuracy.preparation:prepare", job, deadline_seconds=_PREPARE_DEADLINE_SECONDS)
+        public = any(source.public for source in self.job.sources)
+        outcome = child.run(
+            "edgequant.accuracy.preparation:prepare",
+            job,
+            deadline_seconds=_PUBLIC_DEADLINE_SECONDS if public else _PREPARE_DEADLINE_SECONDS,
+        )
         folder.describe({"prepared": outcome.unwrap()})
         return self._digest()
 
