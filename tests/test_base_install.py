@@ -18,7 +18,7 @@ from edgequant.export.llama_wheel import NAME, slim
 from edgequant.export.target import target_of
 from edgequant.export.wheel_file import write_wheel
 from edgequant.profiles.device import load
-from edgequant.profiles.records.measurement import QUALITY_METRICS, SPEED_METRICS, Measurement
+from edgequant.profiles.records.measurement import QUALITY_METRICS, SPEED_METRICS, WHERE_POSSIBLE, Measurement
 from edgequant.profiles.records.store import read
 
 pytestmark = [
@@ -138,13 +138,13 @@ def test_every_metric_of_every_format_is_there(measured: Device) -> None:
     found = rows(measured.folder / "results.jsonl")
     for name in FORMATS:
         for metric in (*SPEED_METRICS, *QUALITY_METRICS):
-            if not metric.startswith("joules"):
+            if not metric.startswith("joules") and metric not in WHERE_POSSIBLE:
                 assert found[name, metric].status == "ok", (name, metric, found[name, metric].note)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_divergences_are_those_of_the_whole_reference(name: str, measured: Device) -> None:
-    """Q8_0 is near, Q2_K is far: the compact reference moves both by well under a hundredth of themselves."""
+    """The same reference on the machine that converted and on the device, near and far."""
     here, there = rows(measured.run / "results.jsonl"), rows(measured.folder / "results.jsonl")
     exact, compact = (mean(found[name, "kl_divergence"]) for found in (here, there))
     assert abs(compact / exact - 1) < 0.005
