@@ -99,11 +99,15 @@ def _session(graph: Graph, folder: Path) -> Any:
 
 
 def integers(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
-    """MatMulInteger of unsigned activations and signed weights over their full range, which is to be exact."""
+    """MatMulInteger of unsigned activations and signed weights from -127 to 127, which is to be exact.
+
+    Weights of -128 are none that symmetric quantisation makes. Where there are no dot products onnxruntime 1.31.1 adds
+    two products in 16 bits on ARM, which -128 times -128 twice overflows (seen under emulation of a Cortex-A53).
+    """
     import numpy as np
 
     generator = np.random.default_rng(1)
-    weights = generator.choice(np.array([-128, 127], np.int8), (HIDDEN, HIDDEN))
+    weights = generator.choice(np.array([-127, 127], np.int8), (HIDDEN, HIDDEN))
     given = [generator.choice(np.array([0, 255], np.uint8), (1, n, HIDDEN)) for n in (_BATCH, 1)]
     with _graph() as (graph, folder):
         x = graph.input("x", "uint8", (1, "tokens", HIDDEN))

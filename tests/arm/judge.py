@@ -15,7 +15,7 @@ from typing import Any
 
 from prepare import FORMATS, SERVED
 
-from edgequant.profiles import device
+from edgequant.profiles import device, kernels
 
 #: of a format's own mean divergence from the reference, plus nats; 0.2 % of 0.083 and 1e-5 of 0.001 nats were seen
 ALLOWED_SHARE, ALLOWED_NATS = 0.02, 1e-4
@@ -136,7 +136,10 @@ class Board:
             return name, "divergence: no row", False
         a, b = (sum(row["samples"]) / len(row["samples"]) for row in (here, there))
         said = f"divergence {b:.5f}, here {a:.5f} nats ({b - a:+.1e})"
-        return name, said, abs(b - a) <= ALLOWED_NATS + ALLOWED_SHARE * a
+        allowed, unpacked = ALLOWED_NATS + ALLOWED_SHARE * a, kernels.unpacks_blocks(self.profile.isa)
+        if unpacked and name == "onnx-int8":  # products in float32 there: activations are not rounded, so it is nearer
+            return name, f"{said}, unpacked to float32", b - a <= allowed
+        return name, said, abs(b - a) <= allowed
 
 
 def read_rows(file: Path) -> dict[tuple[str, str], dict[str, Any]]:
