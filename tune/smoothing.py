@@ -6,6 +6,7 @@ unquantised model measured on the calibration text. The divergence has one minim
 were looked at, flat enough that steps of 0.05 find it.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -119,7 +120,7 @@ class _Trials:
 
     def __init__(self, search: Search, progress: child.Progress) -> None:
         self._search, self._progress = search, progress
-        self._prepared, self._logits = search.scratch / "prepared.json", search.scratch / "reference"
+        self._prepared, self._logits = search.scratch / "prepared.json", search.scratch / "reference.npz"
         self._prepare()
         self._is_compared = False
 
@@ -196,6 +197,7 @@ class _Trials:
             "settings": settings.to_json(),
             "prepared": str(self._prepared),
             "reference": str(self._logits),
+            "reference_key": hashlib.sha256(self._prepared.read_bytes()).hexdigest(),
             "is_reference": is_reference,
         }
         outcome = child.run("edgequant.accuracy.quality:measure", job, deadline_seconds=_DEADLINE_SECONDS)
@@ -215,7 +217,7 @@ def observe(job: Mapping[str, Any], progress: Callable[[str], None]) -> None:
     checkpoint = open_folder(Path(job["folder"]), revision="not computed")
     text = Path(job["text"]) if job["text"] else None
     cut = windows(checkpoint.path, text=text, context=n_positions(geometry(checkpoint)))
-    prepared = {"folder": job["folder"], "windows": scored(cut), "items": []}
+    prepared = {"folder": job["folder"], "windows": scored(cut), "asked": [], "items": []}
     Path(job["prepared"]).write_text(json.dumps(prepared), encoding="utf-8")
     largest: dict[str, Any] = {}
 
