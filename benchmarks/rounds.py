@@ -137,7 +137,7 @@ def run(launches: Mapping[str, Launch], works: Sequence[Work], *, n: int) -> Sam
     samples = Samples()
     for first in range(0, 2 * n, ROUNDS_A_PROCESS):
         with ExitStack() as stack:
-            workers = {name: stack.enter_context(Worker(launch)) for name, launch in launches.items()}
+            workers = _started(launches, stack, backwards=first // ROUNDS_A_PROCESS % 2 == 1)
             times = _warm_up(workers, works)
             samples.started_busy += not quiet.wait(seconds=QUIET_SECONDS, patience=PATIENCE_SECONDS)
             for number in range(first, min(first + ROUNDS_A_PROCESS, 2 * n)):
@@ -146,6 +146,13 @@ def run(launches: Mapping[str, Launch], works: Sequence[Work], *, n: int) -> Sam
                 if samples.fewest() >= n:
                     return samples
     return samples
+
+
+def _started(launches: Mapping[str, Launch], stack: ExitStack, *, backwards: bool) -> dict[str, Worker]:
+    """A worker each, in the order of `launches`; the first to start may get the worse memory, so they take turns."""
+    order = reversed(list(launches)) if backwards else launches
+    started = {name: stack.enter_context(Worker(launches[name])) for name in order}
+    return {name: started[name] for name in launches}
 
 
 def _turns(workers: Mapping[str, Worker], works: Sequence[Work], number: int) -> Iterator[tuple[Work, str]]:
