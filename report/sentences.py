@@ -144,7 +144,7 @@ def _certainty(winner: Row, verdict: Verdict, limits: Limits) -> str:
 def _ties(winner: Row) -> str:
     if not winner.ties:
         return ""
-    return f"Its accuracy cannot be told apart from that of {listed(winner.ties)} (pair by pair, at 95 %)."
+    return f"Its accuracy cannot be told apart from that of {listed(winner.ties)} (at 95 %, all pairs together)."
 
 
 def _mind(winner: Row, mark: Mark) -> str:

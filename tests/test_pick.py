@@ -341,7 +341,7 @@ def test_gain_and_loss_are_told_in_words(estimate: float, words: str) -> None:
 
 def test_those_that_cannot_be_told_apart_are_named() -> None:
     answer = pick(tied(row("A", nats=0.02), row("B", nats=0.05), row("C", nats=0.08)))
-    assert "Its accuracy cannot be told apart from that of B and C (pair by pair, at 95 %)." in answer.reasons
+    assert "Its accuracy cannot be told apart from that of B and C (at 95 %, all pairs together)." in answer.reasons
 
 
 def test_a_fallback_of_the_pick_is_minded() -> None:
