@@ -13,18 +13,15 @@ if TYPE_CHECKING:
 class Users:
     """How long the sequences are, and what is to be computed next.
 
-    `compute` takes at most `n_batch` entries and returns the logits [n, n_vocab] of those that want them.
+    `compute` returns the logits [n, n_vocab] of those entries that want them.
     """
 
-    def __init__(self, compute: "Callable[[Sequence[Entry]], Logits]", *, n: int, n_context: int, n_batch: int) -> None:
-        self._compute = compute
-        self._n_context, self._n_batch = n_context, n_batch
+    def __init__(self, compute: "Callable[[Sequence[Entry]], Logits]", *, n: int, n_context: int) -> None:
+        self._compute, self._n_context = compute, n_context
         self.lengths = [0] * n
 
     def extend(self, token_ids: Sequence[Sequence[int]]) -> "Logits":
         """See `Session.extend_each`."""
-        import numpy as np
-
         if len(token_ids) != len(self.lengths):
             raise Error(f"tokens for {len(token_ids)} sequences, where the session has {len(self.lengths)}")
         longest = max(length + len(ids) for length, ids in zip(self.lengths, token_ids, strict=True))
@@ -35,10 +32,6 @@ class Users:
             for user, (length, ids) in enumerate(zip(self.lengths, token_ids, strict=True))
             for i, token in enumerate(ids)
         ]
-        if len(entries) <= self._n_batch:
-            rows = self._compute(entries)
-        else:
-            parts = [entries[i : i + self._n_batch] for i in range(0, len(entries), self._n_batch)]
-            rows = np.concatenate([self._compute(part).copy() for part in parts])
+        rows = self._compute(entries)
         self.lengths = [length + len(ids) for length, ids in zip(self.lengths, token_ids, strict=True)]
         return rows

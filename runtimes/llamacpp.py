@@ -3,21 +3,22 @@
 import ctypes
 import importlib.metadata
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import Error
 from ..convert.llama_library import last_log_line, library, load
 from .llama_batch import Entry, EntryBatch, OwnBatch, Wanted
+from .llama_runs import Need, of_prompt, of_tree, runs
 from .llama_users import Users
 from .session import Grown, Prompt, Session, Settings, Tree, Unsupported, generate_in_turn, grow_in_turn, n_shared
 
 if TYPE_CHECKING:
     from .session import Logits
 
-T = TypeVar("T")
 BATCH = 512  # llama.cpp's own default for n_ubatch
+_CALL_TOKENS = 32  # a call costs about what so many tokens more in a batch do (SmolLM2-135M, F16, 2 cores)
 _F32 = 0
 _CACHE_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # ggml.h, enum ggml_type
 
@@ -54,7 +55,7 @@ class LlamaCppSession:
         self._entries = EntryBatch(self._lib, n_tokens=self._n_batch, n_sequences=settings.sequences)
         self._n_context = settings.context
         self._n_side = settings.sequences - 1
-        self._users = Users(self._logits_of, n=settings.users, n_context=settings.context, n_batch=self._n_batch)
+        self._users = Users(self._logits_of, n=settings.users, n_context=settings.context)
         self._views: dict[tuple[int, int], Logits] = {}
         self.n_vocab: int = self._lib.llama_vocab_n_tokens(self._lib.llama_model_get_vocab(self._model))
         self.tokens: list[int] = []
@@ -62,7 +63,7 @@ class LlamaCppSession:
     def _context_params(self, settings: Settings) -> Any:
         params = self._lib.llama_context_default_params()
         side = self._n_batch if settings.sequences > 1 else 0  # room beside the session's own
-        params.n_ctx = settings.context * settings.users + side
+        params.n_ctx = self._n_cells = settings.context * settings.users + side
         params.n_batch = params.n_ubatch = self._n_batch = min(self._n_batch, params.n_ctx)
         params.n_seq_max = max(settings.sequences, settings.users)
         params.kv_unified = settings.users == 1  # else each has cells of its own; shared ones make a copy cost nothing
@@ -148,74 +149,76 @@ class LlamaCppSession:
         self._users.lengths = [min(n_tokens, length) for length in self._users.lengths]
 
     def _logits_of(self, entries: Sequence[Entry]) -> "Logits":
-        self._submit(entries)
-        wanted = sum(entry[3] for entry in entries)
-        return self._view(self._lib.llama_get_logits(self._context), wanted) if wanted else self._rows([])
-
-    def grow(self, trees: Sequence[Tree]) -> list[Grown]:
-        """See `Session.grow`: as many trees at a time as sequences and one batch hold."""
-        grown: list[Grown] = []
-        for group in self._groups(trees, n_sides=_tree_sides, n_tokens=_tree_tokens):
-            fits = sum(map(_tree_tokens, group)) <= self._n_batch and sum(map(_tree_sides, group)) <= self._n_side
-            grown += self._grow_together(group) if fits else grow_in_turn(self, group)
-        return grown
-
-    def _grow_together(self, trees: Sequence[Tree]) -> list[Grown]:
-        shared = self._hold_shared([tree.stem for tree in trees])
-        entries: list[Entry] = []
-        with self._side_sequences(sum(max(1, len(tree.branches)) for tree in trees)) as sides:
-            free = iter(sides)
-            for tree in trees:
-                own = list(itertools.islice(free, max(1, len(tree.branches))))
-                last = len(tree.stem) - 1
-                entries += [(tree.stem[p], p, own, p == last) for p in range(shared, len(tree.stem))]
-                for side, ids in zip(own, tree.branches, strict=False):
-                    entries += [(token, len(tree.stem) + i, (side,), True) for i, token in enumerate(ids)]
-            self._submit(entries)
-        rows = iter(self._view(self._lib.llama_get_logits(self._context), sum(entry[3] for entry in entries)).copy())
-        return [
-            Grown(stem=next(rows), branches=[self._rows(itertools.islice(rows, len(ids))) for ids in tree.branches])
-            for tree in trees
-        ]
-
-    def _groups(
-        self, items: Sequence[T], *, n_sides: Callable[[T], int], n_tokens: Callable[[T], int]
-    ) -> Iterator[list[T]]:
-        """Cut into runs that fit the side sequences and one batch; an item that does not fit at all stands alone."""
-        group: list[T] = []
-        for item in items:
-            grown = [*group, item]
-            if group and (sum(map(n_sides, grown)) > self._n_side or sum(map(n_tokens, grown)) > self._n_batch):
-                yield group
-                grown = [item]
-            group = grown
-        if group:
-            yield group
-
-    def _rows(self, rows: "Iterable[Logits]") -> "Logits":
+        """Logits [n, n_vocab] of the entries that want them, computed in as many batches as it takes."""
         import numpy as np
 
-        return np.array(list(rows), dtype=np.float32).reshape(-1, self.n_vocab)
+        if len(entries) <= self._n_batch:
+            return self._logits_of_batch(entries)
+        parts = (entries[i : i + self._n_batch] for i in range(0, len(entries), self._n_batch))
+        return np.concatenate([self._logits_of_batch(part).copy() for part in parts])
 
-    def _hold_shared(self, beginnings: Sequence[Sequence[int]]) -> int:
-        """Make sequence 0 what all beginnings share, a token short of the shortest; returns its length."""
+    def _logits_of_batch(self, entries: Sequence[Entry]) -> "Logits":
+        import numpy as np
+
+        self._submit(entries)
+        wanted = sum(entry[3] for entry in entries)
+        if not wanted:
+            return np.empty((0, self.n_vocab), np.float32)
+        return self._view(self._lib.llama_get_logits(self._context), wanted)
+
+    def grow(self, trees: Sequence[Tree]) -> Iterator[Grown]:
+        """See `Session.grow`: as many trees at a time as sequences and one batch hold."""
+        for run, need in runs(trees, need=of_tree, fits=self._fits_batch):
+            yield from self._grow_together(run, need) if self._fits_batch(need) else grow_in_turn(self, run)
+
+    def _fits_batch(self, need: Need) -> bool:
+        return need.n_sides <= self._n_side and need.n_beyond <= self._n_batch
+
+    def _grow_together(self, trees: Sequence[Tree], need: Need) -> Iterator[Grown]:
+        shared = self._hold_shared([tree.stem for tree in trees], room=self._n_batch - need.n_beyond)
+        entries: list[Entry] = []
+        with self._side_sequences(need.n_sides) as sides:
+            free = iter(sides)
+            for tree in trees:
+                own = list(itertools.islice(free, of_tree(tree).n_sides))
+                last = len(tree.stem) - 1
+                entries += [(tree.stem[p], p, own, p == last) for p in range(shared, len(tree.stem))]
+                for side, ids in zip(own, filter(None, tree.branches), strict=False):
+                    entries += [(token, len(tree.stem) + i, (side,), True) for i, token in enumerate(ids)]
+            rows = self._logits_of(entries)
+        start = 0
+        for tree in trees:
+            ends = list(itertools.accumulate(map(len, tree.branches), initial=start + 1))
+            yield Grown(stem=rows[start], branches=[rows[a:b] for a, b in itertools.pairwise(ends)])
+            start = ends[-1]
+
+    def _hold_shared(self, beginnings: Sequence[Sequence[int]], *, room: int) -> int:
+        """Make sequence 0 what all beginnings share, a token short of the shortest; returns its length.
+
+        A few tokens that it lacks are left to be computed with the rest, if `room` for so many is left there.
+        """
         first = beginnings[0]
         shared = min(n_shared(first, beginning[:-1]) for beginning in beginnings)
         self.rewind(n_shared(self.tokens, first[:shared]))
-        if len(self.tokens) < shared:
-            self.evaluate(first[len(self.tokens) : shared], logits="last")
-        return shared
+        lacking = first[len(self.tokens) : shared]
+        if len(lacking) * len(beginnings) > min(room, _CALL_TOKENS):
+            self.evaluate(lacking, logits="last")
+        return len(self.tokens)
 
     def generate(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """See `Session.generate`: as many prompts at a time as sequences and one batch hold."""
+        """See `Session.generate`: as many prompts at a time as sequences and the cache hold."""
         answers: list[list[int]] = []
-        for group in self._groups(prompts, n_sides=lambda p: 1, n_tokens=_prompt_tokens):
-            fits = self._n_side and sum(map(_prompt_tokens, group)) <= self._n_batch
-            answers += self._generate_together(group) if fits else generate_in_turn(self, group)
+        for run, need in runs(prompts, need=of_prompt, fits=self._fits_cache):
+            fits = self._fits_cache(need)
+            answers += self._generate_together(run, need) if fits else generate_in_turn(self, run)
         return answers
 
-    def _generate_together(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        shared = self._hold_shared([prompt.token_ids for prompt in prompts])
+    def _fits_cache(self, need: Need) -> bool:
+        return need.n_sides <= self._n_side and len(need.shared) + need.n_beyond <= self._n_cells
+
+    def _generate_together(self, prompts: Sequence[Prompt], need: Need) -> list[list[int]]:
+        room = self._n_cells - len(need.shared) - need.n_beyond
+        shared = self._hold_shared([prompt.token_ids for prompt in prompts], room=room)
         answers: list[list[int]] = [[] for _ in prompts]
         with self._side_sequences(len(prompts)) as sides:
             entries: list[Entry] = []
@@ -223,8 +226,7 @@ class LlamaCppSession:
                 entries += [(ids[p], p, (side,), p == len(ids) - 1) for p in range(shared, len(ids))]
             active = list(range(len(prompts)))
             while entries:
-                self._submit(entries)
-                rows = self._view(self._lib.llama_get_logits(self._context), len(active))
+                rows = self._logits_of(entries)
                 following = dict(zip(active, (int(row.argmax()) for row in rows), strict=True))
                 active = [i for i, token in following.items() if prompts[i].goes_on(answers[i], token)]
                 entries = []
@@ -250,18 +252,6 @@ class LlamaCppSession:
         self._entries.close()
         self._lib.llama_free(self._context)
         self._lib.llama_model_free(self._model)
-
-
-def _prompt_tokens(prompt: Prompt) -> int:
-    return len(prompt.token_ids) + prompt.max_tokens
-
-
-def _tree_sides(tree: Tree) -> int:
-    return max(1, len(tree.branches))
-
-
-def _tree_tokens(tree: Tree) -> int:
-    return len(tree.stem) + sum(map(len, tree.branches))
 
 
 def _cache_type(settings: Settings) -> int:

@@ -1,7 +1,7 @@
 """ONNX Runtime over a decoder graph with past key/values: our fused one, or one that Optimum exported."""
 
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -98,7 +98,7 @@ class OrtSession:
             self._cache.cut(n_tokens)
             del self.tokens[n_tokens:]
 
-    def grow(self, trees: Sequence[Tree]) -> list[Grown]:
+    def grow(self, trees: Sequence[Tree]) -> Iterator[Grown]:
         """See `Session.grow`."""
         return grow_in_turn(self, trees)
 

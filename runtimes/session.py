@@ -1,7 +1,7 @@
 """A session: tokens in, logits out, over llama.cpp or ONNX Runtime alike."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -101,8 +101,11 @@ class Session(Protocol):
         """Keep the first `n_tokens` of the sequence and forget the rest."""
         ...
 
-    def grow(self, trees: "Sequence[Tree]") -> "list[Grown]":
-        """Compute several trees; what the cache holds then is open."""
+    def grow(self, trees: "Sequence[Tree]") -> "Iterator[Grown]":
+        """Compute several trees, in their order; each is valid until the next is asked for.
+
+        Several may be computed at once, but no more than one batch's logits are held. What the cache holds is open.
+        """
         ...
 
     def generate(self, prompts: "Sequence[Prompt]") -> list[list[int]]:
@@ -162,9 +165,8 @@ def n_shared(a: Sequence[int], b: Sequence[int]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def grow_in_turn(session: Session, trees: Sequence[Tree]) -> list[Grown]:
+def grow_in_turn(session: Session, trees: Sequence[Tree]) -> Iterator[Grown]:
     """`Session.grow` for an engine that holds one sequence: one branch after another, what is shared kept."""
-    grown = []
     for tree in trees:
         stem = extend_to(session, tree.stem).copy()
         branches = [stem[:0].reshape(0, session.n_vocab)] * len(tree.branches)
@@ -172,8 +174,7 @@ def grow_in_turn(session: Session, trees: Sequence[Tree]) -> list[Grown]:
             if token_ids:
                 branches[i] = session.evaluate(token_ids, logits="all").copy()
                 session.rewind(len(tree.stem))
-        grown.append(Grown(stem=stem, branches=branches))
-    return grown
+        yield Grown(stem=stem, branches=branches)
 
 
 def generate_in_turn(session: Session, prompts: Sequence[Prompt]) -> list[list[int]]:

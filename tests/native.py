@@ -137,18 +137,25 @@ def render(job: dict[str, Any]) -> str:
 
 
 def together(job: dict[str, Any]) -> dict[str, Any]:
-    """Trees and greedy answers computed side by side, and how far they lie from those computed in turn."""
+    """Trees and greedy answers computed side by side, in how many calls, and how far from those computed in turn."""
     settings = session.Settings(threads=1, context=1024, exact=True, sequences=job["sequences"])
-    opened = session.open_session(job["container"], job["path"], settings)
+    opened: Any = session.open_session(job["container"], job["path"], settings)
+    calls: list[int] = []
+    compute = opened._compute
+    opened._compute = lambda batch, n: (calls.append(n), compute(batch, n))
     trees = [session.Tree(stem=stem, branches=branches) for stem, branches in job["trees"]]
-    found = opened.grow(trees)
+    found = [_copied(grown) for grown in opened.grow(trees)]
+    of_trees = len(calls)
     opened.rewind(0)
-    expected = session.grow_in_turn(opened, trees)
+    expected = list(session.grow_in_turn(opened, trees))
     prompts = [session.Prompt(token_ids=ids, max_tokens=n, end_ids=job["end_ids"]) for ids, n in job["prompts"]]
     opened.rewind(0)
+    calls.clear()
     answers = opened.generate(prompts)
+    of_prompts = len(calls)
     opened.rewind(0)
     return {
+        "calls": [of_trees, of_prompts],
         "shapes": [[list(rows.shape) for rows in tree.branches] for tree in found],
         "stem": max(float(abs(a.stem - b.stem).max()) for a, b in zip(found, expected, strict=True)),
         "branches": max(
@@ -160,6 +167,10 @@ def together(job: dict[str, Any]) -> dict[str, Any]:
         "answers": answers,
         "in_turn": session.generate_in_turn(opened, prompts),
     }
+
+
+def _copied(grown: session.Grown) -> session.Grown:
+    return session.Grown(stem=grown.stem.copy(), branches=[branch.copy() for branch in grown.branches])
 
 
 def compare_logits(job: dict[str, Any]) -> list[Any]:

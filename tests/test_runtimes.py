@@ -1,5 +1,6 @@
 """A session gives the same logits whichever way they are asked for, and refuses what it cannot do."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import small_checkpoint
 from edgequant import Error, child
 from edgequant.convert import gguf_write
-from edgequant.runtimes import session
+from edgequant.runtimes import llama_runs, session
 
 pytestmark = pytest.mark.usefixtures("natives_importable")
 
@@ -140,6 +141,52 @@ def test_sequences_side_by_side_are_what_they_are_in_turn(gguf_file: Path, seque
     assert found["stem"] < 1e-3 and found["branches"] < 1e-3
     assert found["answers"] == found["in_turn"]
     assert [len(answer) for answer in found["answers"]] == [n for _, n in PROMPTS]
+
+
+def test_what_is_shared_is_computed_once_and_what_fits_together(gguf_file: Path) -> None:
+    """600 tokens before each question are more than one batch; so are twelve prompts, and less than the cache."""
+    before = (TOKENS * 15)[:600]
+    trees = [([*before, *TOKENS[n : n + 20]], [[1], [], [2, 3], []]) for n in range(12)]
+    prompts = [([n, *TOKENS, *TOKENS], 8) for n in range(12)]
+    job = {"trees": trees, "prompts": prompts, "end_ids": [], "sequences": 33}
+    found = ask("together", "gguf", gguf_file, **job).unwrap()
+    assert found["stem"] < 1e-3 and found["branches"] < 1e-3
+    assert found["answers"] == found["in_turn"]
+    # 600 tokens in two batches, twelve questions of 20 and 3 tokens in one; 972 tokens in two, seven steps after them
+    assert found["calls"] == [3, 9]
+
+
+def test_trees_and_prompts_are_cut_into_runs_that_fit() -> None:
+    trees = [
+        session.Tree(stem=[1, 2, 3, 4], branches=[[5], [6, 7]]),
+        session.Tree(stem=[1, 2, 3, 9, 9], branches=[[], []]),
+        session.Tree(stem=[1, 2], branches=[[3]]),
+        session.Tree(stem=[8] * 30, branches=[]),
+        session.Tree(stem=[8] * 31, branches=[[1]]),
+    ]
+    needs = [llama_runs.of_tree(tree) for tree in trees]
+    assert [(each.n_sides, each.n_tokens, len(each.shared)) for each in needs] == [
+        (2, 7, 3),
+        (1, 5, 4),
+        (1, 3, 1),
+        (1, 30, 29),
+        (1, 32, 30),
+    ]
+    # the first two share three tokens: 7 + 5 - 2 * 3; with the third one token: 7 + 5 + 3 - 3
+    both = needs[0].together(needs[1])
+    assert (list(both.shared), both.n_sides, both.n_beyond) == ([1, 2, 3], 3, 6)
+    assert both.together(needs[2]).n_beyond == 12
+
+    def cut(fits: Callable[[llama_runs.Need], bool]) -> list[int]:
+        return [len(run) for run, _ in llama_runs.runs(trees, need=llama_runs.of_tree, fits=fits)]
+
+    assert cut(lambda need: need.n_beyond <= 12) == [3, 2]  # the last two share 29: 30 + 32 - 58
+    assert cut(lambda need: need.n_beyond <= 6) == [2, 1, 2]
+    assert cut(lambda need: need.n_sides <= 1) == [1, 1, 1, 1, 1]
+    assert cut(lambda need: False) == [1, 1, 1, 1, 1]
+    assert list(llama_runs.runs([], need=llama_runs.of_tree, fits=lambda need: True)) == []
+    prompt = session.Prompt(token_ids=[1, 2, 3], max_tokens=10, end_ids=[])
+    assert llama_runs.of_prompt(prompt) == llama_runs.Need(shared=[1, 2], n_beginnings=1, n_sides=1, n_tokens=13)
 
 
 def test_answers_end_where_they_should(gguf_file: Path) -> None:
