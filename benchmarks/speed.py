@@ -74,7 +74,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="a run with the formats [runs/demo]")
     parser.add_argument("--formats", default="F16,Q8_0,Q4_K_M", help="[F16,Q8_0,Q4_K_M]")
     parser.add_argument("--pairs", type=int, default=30, help="undisturbed pairs of each format [30]")
-    parser.add_argument("--repetitions", type=int, default=3, help="repetitions of a side in each pair [3]")
+    parser.add_argument(
+        "--repetitions",
+        type=int,
+        default=5,
+        help="repetitions of a side in each pair, as llama-bench has by default [5]",
+    )
     parser.add_argument("--threads", type=int, default=0, help="[all physical cores]")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgequant-benchmarks"
     parser.add_argument("--cache", type=Path, default=cache, help=f"where the peer is built once [{cache}]")
