@@ -39,13 +39,27 @@ there, in this order and each once, and the line that says so is `${name} is out
 `better_out`, confidence, changes, runner_up_reason, without_source; empty texts are left out.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any
 
-from .answer import Limits
-from .rows import Row
+from . import numbers
+from .answer import PREFERENCES, Answer, Limits
+from .changes import steps
+from .judging import KEYS, Judging, certainty
+from .pick import pick
+from .rows import Mark, Row
 from .table import Report
+
+NO_LIMIT = "no limit"
+TITLES = {"quality": "Quality", "speed": "Speed", "size": "Size"}
+#: field of `Limits` -> title, unit beside the number, how the number is written
+SLIDERS = {
+    "max_memory_bytes": ("Memory", "", numbers.size),
+    "min_decode": ("Decode", "tokens/s", numbers.rate),
+    "max_loss": ("Loss of accuracy", "points", numbers.points),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +77,7 @@ class Choices:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, as above."""
-        raise NotImplementedError
+        return asdict(self)
 
 
 def choices(found: Report | Sequence[Row], limits: Limits | None = None) -> Choices:
@@ -72,4 +86,117 @@ def choices(found: Report | Sequence[Row], limits: Limits | None = None) -> Choi
     `limits` (a report's own, unless given) stand where the controls say nothing: size, prefill and the rest are kept,
     and `start` is where the controls stand for them.
     """
-    raise NotImplementedError
+    rows = found.rows if isinstance(found, Report) else found
+    limits = limits or (found.answer.limits if isinstance(found, Report) else Limits())
+    return _Making(rows, limits).made()
+
+
+class _Making:
+    """One `Choices` in the making: sentences and answers are numbered as they come."""
+
+    def __init__(self, rows: Sequence[Row], limits: Limits) -> None:
+        self.rows, self.limits = rows, limits
+        self.judging = Judging(rows, native=limits.native)
+        self.place = {row.format: n for n, row in enumerate(rows)}
+        self.texts: dict[str, int] = {}
+        self.answers: dict[tuple[Any, ...], int] = {}
+        self.stops = {key: self._values(key) for key in SLIDERS}
+
+    def made(self) -> Choices:
+        """Ask for every combination."""
+        index = tuple(self._answer(limits) for limits in self._combinations())
+        return Choices(
+            formats=tuple(row.format for row in self.rows),
+            always_out=tuple(self._always()),
+            sliders=tuple(self._slider(key) for key in SLIDERS),
+            preferences=tuple(
+                {"key": name, "title": TITLES[name], "out": self._out("prefer", name)} for name in PREFERENCES
+            ),
+            start=self._start(),
+            answers=tuple(dict(answer) for answer in self.answers),
+            texts=tuple(self.texts),
+            index=index,
+        )
+
+    def _combinations(self) -> Iterator[Limits]:
+        """The limits of every combination, in the order of the index."""
+        for *values, prefer in product(*self.stops.values(), PREFERENCES):
+            yield replace(self.limits, prefer=prefer, **dict(zip(SLIDERS, values, strict=True)))
+
+    def _values(self, key: str) -> list[float | None]:
+        """The stops of a limit, tightest first: of neighbours that put out the same formats, one."""
+        found = steps(self.judging, key)
+        ordered = sorted(found, reverse=key.startswith("min"))
+        kept: list[float | None] = []
+        for value, after in zip(ordered, [*ordered[1:], None], strict=True):
+            if after is None or self._names(key, value) != self._names(key, after):
+                kept.append(value)
+        if kept and kept[-1] is not None and not self._names(key, kept[-1]):
+            kept.pop()  # the last puts nothing out, and no limit says so
+        return [*kept, None]
+
+    def _names(self, key: str, value: float | None) -> frozenset[int]:
+        return frozenset(() if value is None else self.judging.outs(key, value))
+
+    def _slider(self, key: str) -> dict[str, Any]:
+        title, unit, form = SLIDERS[key]
+        stops = []
+        for value in self.stops[key]:
+            text = NO_LIMIT if value is None else form(value)
+            out = () if value is None else self._out(key, value)
+            sure = self._certified(value) if key == "max_loss" and value is not None else ()
+            stops.append({"value": value, "text": text, "out": out, "certified": sure})
+        return {"key": key, "title": title, "unit": unit, "stops": stops}
+
+    def _certified(self, value: float) -> list[int]:
+        return [n for n, c in enumerate(self.judging.candidates) if certainty(c, value) == "certified"]
+
+    def _always(self) -> Iterator[tuple[int, str, int]]:
+        """What no control lets in: rows that are unfit, and limits that have no control."""
+        yield from self._listed(self.judging.unfit)
+        for key in KEYS:
+            value = getattr(self.limits, key)
+            if key not in SLIDERS and value is not None:
+                yield from self._out(key, value)
+
+    def _out(self, key: str, value: float | str) -> list[tuple[int, str, int]]:
+        return list(self._listed(self.judging.outs(key, value)))
+
+    def _listed(self, outs: Mapping[int, tuple[Mark, ...]]) -> Iterator[tuple[int, str, int]]:
+        for n, marks in outs.items():
+            yield from ((n, mark.code, self._text(mark.sentence)) for mark in marks)
+
+    def _text(self, text: str) -> int:
+        return self.texts.setdefault(text, len(self.texts))
+
+    def _answer(self, limits: Limits) -> int:
+        answer = tuple(self._compact(pick(self.rows, limits, judging=self.judging)).items())
+        return self.answers.setdefault(answer, len(self.answers))
+
+    def _compact(self, answer: Answer) -> dict[str, Any]:
+        """One answer in numbers; tuples, so that like ones are found."""
+        said = answer.reasons[: len(answer.reasons) - len(answer.better_out)]
+        return {
+            "pick": None if answer.pick is None else self.place[answer.pick],
+            "runner_up": None if answer.runner_up is None else self.place[answer.runner_up],
+            "headline": self._text(answer.headline),
+            "detail": self._text(answer.detail),
+            "reasons": tuple(map(self._text, said)),
+            "better_out": tuple(self.place[name] for name in answer.better_out),
+            "runner_up_reason": self._text(answer.runner_up_reason),
+            "confidence": self._text(answer.confidence),
+            "level": answer.level,
+            "changes": tuple(map(self._text, answer.changes)),
+            "without_source": self._text(answer.without_source_reason),
+            "equals": tuple(self.place[name] for name in answer.equals),
+        }
+
+    def _start(self) -> tuple[int, int, int, int]:
+        """For each slider the tightest stop that puts out what the report's own limit does, or the nearest to that."""
+        i, j, k = (self._nearest(key) for key in SLIDERS)
+        return i, j, k, PREFERENCES.index(self.limits.prefer)
+
+    def _nearest(self, key: str) -> int:
+        own = self._names(key, getattr(self.limits, key))
+        apart = [len(own ^ self._names(key, value)) for value in self.stops[key]]
+        return len(apart) - 1 - apart[::-1].index(min(apart))
