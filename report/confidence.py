@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from ..accuracy.paired import Paired
 from . import numbers
 from .answer import Limits, Verdict
 from .candidates import ELSEWHERE, MEASURED, PREDICTED, Candidate, Figure
@@ -9,15 +10,25 @@ from .judging import BOUNDS
 from .ranking import EQUAL_NATS
 from .sentences import listed
 
+#: where a loss is asked for by its task and known to no more than this, in points, there were too few items
+FEW_POINTS = 5.0
 #: marks of a measurement that the machine disturbed
 DISTURBED = ("throttled", "clock fell", "swapped", "major faults", "shared cores", "on battery")
 
 
 def confidence(
-    winner: Candidate, second: Candidate | None, equals: Sequence[Candidate], limits: Limits, verdict: Verdict
+    winner: Candidate,
+    second: Candidate | None,
+    equals: Sequence[Candidate],
+    limits: Limits,
+    verdict: Verdict,
+    others: Sequence[str] = (),
 ) -> tuple[str, str]:
-    """The level and a sentence: "high" without a doubt, "medium" with one, "low" with more; each doubt is said."""
-    doubts = list(_doubts(winner, second, equals, limits, verdict))
+    """The level and a sentence: "high" without a doubt, "medium" with one, "low" with more; each doubt is said.
+
+    `others` are doubts that the rows do not tell.
+    """
+    doubts = [*others, *_doubts(winner, second, equals, limits, verdict)]
     level = "high" if not doubts else "medium" if len(doubts) == 1 else "low"
     basis = list(_basis(winner, second, equals, limits))
     said = "; ".join([*basis, *(f"but {doubt}" for doubt in doubts)] if basis else doubts)
@@ -38,6 +49,8 @@ def _doubts(
     if verdict.standing == "not certain":
         yield "whether it keeps to the limit of loss is open"
     yield from _close(winner, second, equals, limits)
+    if limits.task and winner.row.loss and _half(winner.row.loss) > FEW_POINTS:
+        yield f"{winner.row.loss.n} items of {limits.task} are too few to tell more"
     if winner.nats <= EQUAL_NATS and winner.row.loss and winner.row.loss.loss.low > 0:
         yield "it lost more items than so little divergence lets expect"
     single = [name for name, figure in used.items() if figure.basis == MEASURED and not figure.interval]
@@ -86,7 +99,10 @@ def _basis(winner: Candidate, second: Candidate | None, equals: Sequence[Candida
         yield f"its divergence lies clear of that of {second.name}"
     if limits.prefer == "speed" and len(equals) == 1 and second and second.decode.value:
         yield f"it is {(winner.decode.value or 0) / second.decode.value:.2f} times as fast as {second.name}"
-    paired = next((c.row.loss for c in (winner, *equals) if c.row.loss), None)
-    if paired:
-        half = (paired.loss.high - paired.loss.low) / 2
-        yield f"of accuracy {paired.n} items tell {numbers.points(half)} points either way"
+    if winner.row.loss:
+        half = numbers.points(_half(winner.row.loss))
+        yield f"its loss{f' in {limits.task}' if limits.task else ''} is known to {half} points either way"
+
+
+def _half(paired: Paired) -> float:
+    return (paired.loss.high - paired.loss.low) / 2

@@ -11,12 +11,15 @@ from .judging import BOUNDS, Judging
 from .rows import Row
 
 
-def pick(rows: Sequence[Row], limits: Limits | None = None, *, judging: Judging | None = None) -> Answer:
+def pick(
+    rows: Sequence[Row], limits: Limits | None = None, *, judging: Judging | None = None, doubts: Sequence[str] = ()
+) -> Answer:
     """Answer which of `rows` to ship under `limits` (none: the best quality).
 
     Limits come first, then what is preferred, then the tie-break (`ranking.best`). The runner-up is the pick with the
     winner taken away. Where a quantised source is among the rows, nothing larger than it wins on quality, and the
-    answer also says what would win without it. `judging` of the same rows saves work where many limits are asked.
+    answer also says what would win without it. `judging` of the same rows saves work where many limits are asked;
+    `doubts` are sentences of the caller's that make the answer less sure.
     """
     limits = limits or Limits()
     judging = judging or Judging(rows, native=limits.native)
@@ -25,7 +28,7 @@ def pick(rows: Sequence[Row], limits: Limits | None = None, *, judging: Judging 
     second, _ = judging.best(standing & ~judging.bit(winner), limits.prefer) if winner else (None, ())
     nearest = None if winner else _nearest(judging.candidates, verdicts, limits)
     out = reasons.better_out(winner, judging.candidates, verdicts, limits.prefer)
-    level, sure = _sure(winner, second, equals, limits, verdicts)
+    level, sure = _sure(winner, second, equals, limits, verdicts, doubts)
     other = _without_source(judging, limits)
     task, reference = limits.task, judging.reference
     return Answer(
@@ -73,8 +76,11 @@ def _sure(
     equals: Sequence[Candidate],
     limits: Limits,
     verdicts: Sequence[Verdict],
+    doubts: Sequence[str],
 ) -> tuple[str, str]:
-    return confidence(winner, second, equals, limits, _verdict(winner.name, verdicts)) if winner else ("", "")
+    if winner is None:
+        return "", ""
+    return confidence(winner, second, equals, limits, _verdict(winner.name, verdicts), doubts)
 
 
 def _without_source(judging: Judging, limits: Limits) -> Candidate | None:

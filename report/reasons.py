@@ -12,6 +12,8 @@ from .sentences import listed
 #: from here on a format answers differently often enough to be said: llama.cpp's table for Llama 3 8B has 0.15 for
 #: Q3_K_S and 0.45 for Q2_K (tools/perplexity/README.md)
 FAR_NATS = 0.2
+#: codes of what keeps a format from being judged at all
+UNKNOWN = {"failed", "not eligible", "emulated", "missing"}
 _CLEARLY = "by 5 % and beyond the intervals"
 
 
@@ -49,9 +51,7 @@ def better_out(
     if winner is None:
         return tuple(c.name for c in out)
     before = [c for c in ranked(out, prefer) if comes_before(c, winner, prefer)]
-    failed = [
-        c for c in out if c not in before and {r.code for r in verdict[c.name].reasons} & {"failed", "not eligible"}
-    ]
+    failed = [c for c in out if c not in before and {r.code for r in verdict[c.name].reasons} & UNKNOWN]
     return tuple(c.name for c in (*before, *failed))
 
 
@@ -105,20 +105,21 @@ def _alike(equals: Sequence[Candidate], task: str) -> str:
 
 
 def _tie_break(winner: Candidate, equals: Sequence[Candidate]) -> str:
+    if all(c.decode.value is None for c in equals):
+        return f"none has a decode speed that is known, and {_small(winner, equals)}"
     beaten = [c for c in equals if c is not winner and winner.decode.surely_above(c.decode)]
     if len(beaten) == len(equals) - 1:
         return f"{winner.name} decodes fastest, {_CLEARLY}"
-    left = [c for c in equals if c not in beaten]
-    small = (
-        f"{winner.name} is the smallest file"
-        if winner.n_bytes == min(c.n_bytes for c in left)
-        else f"{winner.name} diverges least of the smallest files, which are within 5 %"
-    )
-    return (
-        f"{small} of those that nothing beats in decode speed"
-        if beaten
-        else f"none decodes faster {_CLEARLY}, and {small}"
-    )
+    small = _small(winner, [c for c in equals if c not in beaten and c.decode.value is not None])
+    if beaten:
+        return f"{small} of those that nothing beats in decode speed"
+    return f"none decodes faster {_CLEARLY}, and {small}"
+
+
+def _small(winner: Candidate, others: Sequence[Candidate]) -> str:
+    if winner.n_bytes == min(c.n_bytes for c in others):
+        return f"{winner.name} is the smallest file"
+    return f"{winner.name} diverges least of the smallest files, which are within 5 %"
 
 
 def _certainty(winner: Candidate, verdict: Verdict, limits: Limits) -> str:
