@@ -52,7 +52,7 @@ def steps(judging: Judging, key: str) -> list[float]:
             continue
         if key == LOSS:
             ends = (each.row.loss.loss.low, each.row.loss.loss.estimate) if each.row.loss else ()
-            found |= {max(0.0, ceil(round(10 * end, 6)) / 10) for end in ends}
+            found |= {max(0.0, whole(10 * end, 1) / 10) for end in ends}
         elif (value := BOUNDS[key].of(each).value) is not None:
             found.add(rounded(value, BOUNDS[key].sign, 2 if key == "max_divergence" else 3))
     judging.kept_steps[key] = sorted(found)
@@ -64,9 +64,14 @@ def rounded(value: float, sign: int, n: int) -> float:
     if value <= 0:
         return 0.0
     places = n - 1 - floor(log10(value))
-    scaled = round(value * 10.0**places, 6)
-    whole = ceil(scaled) if sign > 0 else floor(scaled)
-    return float(whole * 10**-places) if places < 0 else round(whole / 10**places, places)
+    scaled = whole(value * 10.0**places, sign)
+    return float(scaled * 10**-places) if places < 0 else round(scaled / 10**places, places)
+
+
+def whole(value: float, sign: int) -> int:
+    """The next whole number upwards (+1) or downwards (-1); what floating point left behind the sixth digit is none."""
+    near = round(value, 6)
+    return ceil(near) if sign > 0 else floor(near)
 
 
 def _sentence(key: str, limit: float, value: float, name: str) -> str:

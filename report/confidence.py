@@ -31,7 +31,8 @@ def confidence(
     doubts = [*others, *_doubts(winner, second, equals, limits, verdict)]
     level = "high" if not doubts else "medium" if len(doubts) == 1 else "low"
     basis = list(_basis(winner, second, equals, limits))
-    said = "; ".join([*basis, *(f"but {doubt}" for doubt in doubts)] if basis else doubts)
+    linked = [f"{'and' if n else 'but'} {doubt}" for n, doubt in enumerate(doubts)]
+    said = "; ".join([*basis, *linked] if basis else doubts)
     return level, f"Confidence: {level}. {said[:1].upper()}{said[1:]}." if said else f"Confidence: {level}."
 
 

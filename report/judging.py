@@ -74,9 +74,10 @@ class Judging:
         unfit = {n: _unfit(c, native) for n, c in enumerate(self.candidates)}
         self.unfit: Outs = {n: marks for n, marks in unfit.items() if marks}
         self._outs: dict[tuple[str, float | str], Outs] = {}
-        self._masks: dict[tuple[str, float | str, bool], int] = {}
+        self._masks: dict[tuple[str, float | str], int] = {}
         self._best: dict[tuple[int, str], tuple[Candidate | None, tuple[Candidate, ...]]] = {}
         self.kept_steps: dict[str, list[float]] = {}  # of `changes.steps`
+        self.bars = self._larger_than_source()
         self._whole = (1 << len(rows)) - 1 - _bits(self.unfit)
 
     def outs(self, key: str, value: float | str) -> Outs:
@@ -89,14 +90,26 @@ class Judging:
     def verdicts(self, limits: Limits) -> tuple[Verdict, ...]:
         """How each row stands, in their order."""
         asked = [self.unfit, *(self.outs(key, value) for key, value in _asked(limits))]
+        asked += [self.bars] if self.is_bounded(limits) else []
         return tuple(self._verdict(n, asked, limits) for n in range(len(self.candidates)))
 
     def standing(self, limits: Limits, *, source: bool = True) -> int:
         """The rows that are not out, a bit each; without `source`, as if the quantised source were not there."""
+        left = self._within(limits)
+        if not source and self.source is not None:
+            return left & ~(1 << self.source)
+        return left & ~_bits(self.bars) if self.is_bounded(limits) else left
+
+    def is_bounded(self, limits: Limits) -> bool:
+        """Whether the quantised source stands itself, so that nothing larger than it may win on quality."""
+        asked = limits.prefer == "quality" and self.source is not None
+        return asked and bool(self._within(limits) >> (self.source or 0) & 1)
+
+    def _within(self, limits: Limits) -> int:
         left = self._whole
         for key, value in _asked(limits):
-            left &= self._mask(key, value, source)
-        return left if source or self.source is None else left & ~(1 << self.source)
+            left &= self._mask(key, value)
+        return left
 
     def best(self, standing: int, prefer: str) -> tuple[Candidate | None, tuple[Candidate, ...]]:
         """The winner among these rows and its equals: `ranking.best`."""
@@ -109,12 +122,10 @@ class Judging:
         """The bit of one row in `standing`."""
         return 1 << self.candidates.index(found)
 
-    def _mask(self, key: str, value: float | str, source: bool) -> int:
-        if (key, value, source) not in self._masks:
-            outs = self.outs(key, value)
-            barred = {n: marks for n, marks in outs.items() if source or any(m.code != "source" for m in marks)}
-            self._masks[key, value, source] = (1 << len(self.candidates)) - 1 - _bits(barred)
-        return self._masks[key, value, source]
+    def _mask(self, key: str, value: float | str) -> int:
+        if (key, value) not in self._masks:
+            self._masks[key, value] = (1 << len(self.candidates)) - 1 - _bits(self.outs(key, value))
+        return self._masks[key, value]
 
     def _verdict(self, n: int, asked: Iterable[Outs], limits: Limits) -> Verdict:
         reasons = tuple(dict.fromkeys(mark for outs in asked for mark in outs.get(n, ())))
@@ -124,7 +135,7 @@ class Judging:
 
     def _out(self, key: str, value: float | str, found: Candidate) -> tuple[Mark, ...]:
         if isinstance(value, str):
-            return (*_unranked(found, value), *self._barred(found, value))
+            return (*_unranked(found, value), *_on_grid(found, value))
         if key == LOSS:
             return self._lost(found, value)
         bound = BOUNDS[key]
@@ -165,19 +176,16 @@ class Judging:
             if c.row.loss and not c.row.mark("quality not transferable")
         )
 
-    def _barred(self, found: Candidate, prefer: str) -> tuple[Mark, ...]:
-        """What never wins on quality: a format on the weights' own grid, and anything larger than the source."""
-        row, reasons = found.row, []
-        if prefer != "quality" or row.is_source:
-            return ()
-        if grid := row.mark("quality not transferable"):
-            reasons.append(Mark(code="grid", sentence=grid.sentence))
-        bound = self.candidates[self.source].n_bytes if self.source is not None else 0
-        if bound and found.n_bytes > bound:
-            text = f"{numbers.size(found.n_bytes)} is larger than the source's own {numbers.size(bound)}"
-            text += ", and nothing made from the source can know more than it"
-            reasons.append(Mark(code="source", sentence=text))
-        return tuple(reasons)
+    def _larger_than_source(self) -> Outs:
+        """Rows that cannot be better than the quantised source that the weights came from, and are larger."""
+        if self.source is None or not (bound := self.candidates[self.source].n_bytes):
+            return {}
+        text = "{} is larger than the source's own {}, and nothing made from the source can know more than it"
+        return {
+            n: (Mark(code="source", sentence=text.format(numbers.size(c.n_bytes), numbers.size(bound))),)
+            for n, c in enumerate(self.candidates)
+            if c.n_bytes > bound and n not in self.unfit
+        }
 
 
 def certainty(found: Candidate, max_loss: float | None) -> str:
@@ -217,6 +225,12 @@ def _unfit(found: Candidate, native: bool) -> tuple[Mark, ...]:
 def _unranked(found: Candidate, prefer: str) -> tuple[Mark, ...]:
     known = {"divergence": found.divergence, "decode": found.decode}
     return tuple(_missing(code, known[code].note) for code in RANKED_BY[prefer] if known[code].value is None)
+
+
+def _on_grid(found: Candidate, prefer: str) -> tuple[Mark, ...]:
+    """A format on the weights' own grid never wins on quality: on other weights it would lose more."""
+    grid = found.row.mark("quality not transferable") if prefer == "quality" and not found.row.is_source else None
+    return (Mark(code="grid", sentence=grid.sentence),) if grid else ()
 
 
 def _missing(code: str, note: str) -> Mark:

@@ -38,6 +38,9 @@ def _answer(report: Report) -> Iterator[str]:
     answer = report.answer
     yield f"**{escaped(answer.headline)}** {escaped(answer.detail)}".strip()
     yield "\n".join(f"- {escaped(s)}" for s in answer.reasons)
+    yield escaped(answer.confidence)
+    if answer.changes:
+        yield "\n".join(["What would change the answer:", "", *(f"- {escaped(s)}" for s in answer.changes)])
     yield escaped(answer.runner_up_reason)
     yield escaped(answer.without_source_reason)
     yield f"Limits: {escaped(limits(answer.limits))}."

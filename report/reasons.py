@@ -131,8 +131,7 @@ def _certainty(winner: Candidate, verdict: Verdict, limits: Limits) -> str:
         return f"Certified: the whole interval of its loss, {between}, is within the limit of {limit} points."
     return (
         f"Not certain: the interval of its loss, {between}, holds the limit of {limit} points, so {paired.n} items "
-        f"cannot decide whether it keeps to it{_doubtful(winner, limits.max_loss)}; such formats are ranked by "
-        "divergence."
+        f"cannot decide whether it keeps to it{_doubtful(winner, limits.max_loss)}."
     )
 
 
@@ -173,7 +172,7 @@ def _passed_over(found: Candidate, winner: Candidate, equals: Sequence[Candidate
 def _further(found: Candidate) -> str:
     if found.divergence.value is None:
         return "how far it diverges is not known"
-    return f"diverges more, by {numbers.nats(found.nats)} nats"
+    return f"is further from the reference, {numbers.nats(found.nats)} nats"
 
 
 def _mind(winner: Candidate, mark: Mark) -> str:
