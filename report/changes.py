@@ -6,8 +6,9 @@ from math import ceil, floor, log10
 
 from . import numbers
 from .answer import PREFERENCES, Limits
+from .bounds import BOUNDS, KEYS, LOSS
 from .candidates import Candidate
-from .judging import BOUNDS, KEYS, LOSS, Judging
+from .judging import Judging
 from .sentences import called
 
 

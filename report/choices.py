@@ -51,8 +51,10 @@ from typing import Any
 
 from . import numbers, stored
 from .answer import PREFERENCES, Answer, Limits
+from .bounds import KEYS, LOSS
 from .changes import rounded, steps, whole
-from .judging import KEYS, LOSS, Judging, certainty
+from .judging import Judging
+from .losses import certainty
 from .pick import pick
 from .rows import Mark, Row
 from .table import Report

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from ..accuracy.paired import Paired
 from . import numbers
 from .answer import Limits, Verdict
+from .bounds import BOUNDS
 from .candidates import ELSEWHERE, MEASURED, PREDICTED, Candidate, Figure
-from .judging import BOUNDS
 from .ranking import EQUAL_NATS
 from .sentences import listed
 

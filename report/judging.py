@@ -1,67 +1,20 @@
 """How the rows of a report stand against any limits; what was worked out once is kept, for a page asks thousands."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 from . import numbers
 from .answer import Limits, Verdict
-from .candidates import ELSEWHERE, PREDICTED, Candidate, Figure, candidate
-from .ranking import EQUAL_NATS, best
+from .bounds import BOUNDS, KEYS, LOSS, missing, over
+from .candidates import Candidate, candidate
+from .losses import certainty, lost
+from .ranking import best
 from .rows import BARS, Mark, Row
 
 Outs = Mapping[int, tuple[Mark, ...]]  # index of a row -> why it is out
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bound:
-    """One limit: the field of `Limits`, its code, +1 for a most and -1 for a least, and how its figure is said."""
-
-    key: str
-    code: str
-    sign: int
-    form: Callable[[float], str]
-    said: str  # of a figure, "{}" being the number
-    of: Callable[[Candidate], Figure]
-
-    def breaks(self, value: float, limit: float) -> bool:
-        """Whether a figure is beyond the limit; one that meets it exactly is not."""
-        return self.sign * (value - limit) > 0
-
-
-#: every limit but that of the loss, which is judged by intervals; the page's own ones come last
-BOUNDS: Mapping[str, Bound] = {
-    bound.key: bound
-    for bound in (
-        Bound(
-            key="max_size_bytes", code="size", sign=1, form=numbers.size, said="a file of {}",
-            of=lambda c: Figure(value=c.row.size_bytes, note="there is no file"),
-        ),
-        Bound(
-            key="min_prefill", code="prefill", sign=-1, form=numbers.rate, said="prefill at {} tokens/s",
-            of=lambda c: c.prefill,
-        ),
-        Bound(
-            key="max_divergence", code="divergence", sign=1, form=numbers.nats, said="a divergence of {} nats",
-            of=lambda c: c.divergence,
-        ),
-        Bound(
-            key="max_memory_bytes", code="memory", sign=1, form=numbers.size, said="a peak RSS of {}",
-            of=lambda c: c.memory,
-        ),
-        Bound(
-            key="min_decode", code="decode", sign=-1, form=numbers.rate, said="decode at {} tokens/s",
-            of=lambda c: c.decode,
-        ),
-    )
-}  # fmt: skip
-LOSS = "max_loss"
-KEYS = (*BOUNDS, LOSS)
-#: what is ranked by must be known
-RANKED_BY = {"quality": ("divergence",), "speed": ("decode",), "size": ()}
-NAMES = {
-    "divergence": "kl divergence", "decode": "decode tokens per second", "prefill": "prefill tokens per second",
-    "memory": "peak rss bytes", "size": "size", "loss": "loss",
-}  # fmt: skip
+#: preference -> the limits whose figure must be known, for it is ranked by
+RANKED_BY = {"quality": ("max_divergence",), "speed": ("min_decode",), "size": ()}
 
 
 class Judging:
@@ -137,44 +90,14 @@ class Judging:
         if isinstance(value, str):
             return (*_unranked(found, value), *_on_grid(found, value))
         if key == LOSS:
-            return self._lost(found, value)
+            return lost(found, value, self.candidates)
         bound = BOUNDS[key]
         figure = bound.of(found)
         if figure.value is None:
-            return (_missing(bound.code, figure.note),)
+            return (missing(bound.name, figure.note),)
         if bound.breaks(figure.value, value):
-            return (_over(bound, figure, value),)
+            return (over(bound, figure, value),)
         return (_paged(found),) if bound.code == "memory" and _waited(found.row) else ()
-
-    def _lost(self, found: Candidate, limit: float) -> tuple[Mark, ...]:
-        """Out for its loss: where the whole interval is over the limit, or where nothing measured speaks for it.
-
-        The latter is a loss over the limit of a format that diverges by more than `EQUAL_NATS`, where none that
-        diverges as much or more keeps to the limit either. So chance in a few items decides as little as it can.
-        """
-        if found.row.is_reference:
-            return ()
-        if found.row.loss is None:
-            return (_missing("loss", found.row.loss_note),)
-        loss = found.row.loss.loss
-        between = numbers.span(loss, numbers.points)
-        if loss.low > limit:
-            text = f"the whole interval of its loss, {between} points, is over {numbers.points(limit)}"
-            return (Mark(code="loss", sentence=text),)
-        if loss.estimate <= limit or found.nats <= EQUAL_NATS or self._vouched(found, limit):
-            return ()
-        measured, most = numbers.apart(loss.estimate, limit, numbers.points)
-        text = f"its loss of {measured} points ({between}) is over {most}, as is that of whatever diverges more"
-        return (Mark(code="loss", sentence=text),)
-
-    def _vouched(self, found: Candidate, limit: float) -> bool:
-        """Whether a format that diverges as much or more keeps to the limit as far as was measured."""
-        others = (c for c in self.candidates if c.row.loss and found.nats <= c.nats < float("inf"))
-        return any(
-            c.row.loss.loss.estimate <= limit
-            for c in others
-            if c.row.loss and not c.row.mark("quality not transferable")
-        )
 
     def _larger_than_source(self) -> Outs:
         """Rows that cannot be better than the quantised source that the weights came from, and are larger."""
@@ -186,14 +109,6 @@ class Judging:
             for n, c in enumerate(self.candidates)
             if c.n_bytes > bound and n not in self.unfit
         }
-
-
-def certainty(found: Candidate, max_loss: float | None) -> str:
-    """The standing of a format that is not out."""
-    if max_loss is None:
-        return "fits"
-    sure = found.row.is_reference or (found.row.loss is not None and found.row.loss.loss.high <= max_loss)
-    return "certified" if sure else "not certain"
 
 
 def _asked(limits: Limits) -> list[tuple[str, float | str]]:
@@ -223,32 +138,14 @@ def _unfit(found: Candidate, native: bool) -> tuple[Mark, ...]:
 
 
 def _unranked(found: Candidate, prefer: str) -> tuple[Mark, ...]:
-    known = {"divergence": found.divergence, "decode": found.decode}
-    return tuple(_missing(code, known[code].note) for code in RANKED_BY[prefer] if known[code].value is None)
+    asked = [BOUNDS[key] for key in RANKED_BY[prefer]]
+    return tuple(missing(b.name, b.of(found).note) for b in asked if b.of(found).value is None)
 
 
 def _on_grid(found: Candidate, prefer: str) -> tuple[Mark, ...]:
     """A format on the weights' own grid never wins on quality: on other weights it would lose more."""
     grid = found.row.mark("quality not transferable") if prefer == "quality" and not found.row.is_source else None
     return (Mark(code="grid", sentence=grid.sentence),) if grid else ()
-
-
-def _missing(code: str, note: str) -> Mark:
-    return Mark(code="missing", sentence=f"{NAMES[code]}: {note}")
-
-
-def _over(bound: Bound, figure: Figure, limit: float) -> Mark:
-    """The limit that a figure breaks, with both numbers, and what makes the figure less than certain."""
-    measured, most = numbers.apart(figure.value or 0.0, limit, bound.form)
-    text = f"{bound.said.format(measured)} is {'over' if bound.sign > 0 else 'under'} {most}"
-    held = figure.interval is not None and figure.interval.contains(limit)
-    between = (
-        f", though its interval, {numbers.span(figure.interval, bound.form)}, holds that"
-        if held and figure.interval
-        else ""
-    )
-    basis = {PREDICTED: " (predicted)", ELSEWHERE: " (measured on another machine)"}.get(figure.basis, "")
-    return Mark(code=bound.code, sentence=f"{text}{basis}{between}")
 
 
 def _waited(row: Row) -> bool:

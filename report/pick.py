@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from . import reasons, sentences
 from .answer import Answer, Limits, Miss, Verdict
+from .bounds import BOUNDS
 from .candidates import Candidate
 from .changes import changes
 from .confidence import confidence
-from .judging import BOUNDS, Judging
+from .judging import Judging
 from .rows import Row
 
 
