@@ -23,7 +23,7 @@ def changes(judging: Judging, limits: Limits, winner: Candidate | None) -> tuple
     binding = [key for key in asked if judging.outs(key, getattr(limits, key))]
     if binding and not said and winner:
         said = [f"Easing {'the limit' if len(asked) == 1 else 'one limit alone'} would bring nothing better."]
-    return (*said, *_preferred(judging, limits, winner))
+    return (*said, *_preferred(judging, limits, winner), *_allowed(judging, limits, winner))
 
 
 def _eased(judging: Judging, limits: Limits, key: str, winner: Candidate | None) -> Iterator[str]:
@@ -105,3 +105,12 @@ def _preferred(judging: Judging, limits: Limits, winner: Candidate | None) -> It
     if said:
         texts = [f"if {' or '.join(each)} came first: {name}" for name, each in said.items()]
         yield f"I{'; '.join(texts)[1:]}."
+
+
+def _allowed(judging: Judging, limits: Limits, winner: Candidate | None) -> Iterator[str]:
+    """What would be picked if predictions and other machines' figures counted, where they do not."""
+    if limits.native:
+        freely = judging.freely()
+        other, _ = freely.best(freely.standing(limits), limits.prefer)
+        if other and not (winner and other.name == winner.name):
+            yield f"If predictions and other machines' figures counted: {called(other.row)}."

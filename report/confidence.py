@@ -39,7 +39,7 @@ def confidence(
 def _doubts(
     winner: Candidate, second: Candidate | None, equals: Sequence[Candidate], limits: Limits, verdict: Verdict
 ) -> Iterator[str]:
-    used = _used(winner, limits)
+    used = _used(winner, equals, limits)
     guessed = [name for name, figure in used.items() if figure.basis == PREDICTED]
     borrowed = [name for name, figure in used.items() if figure.basis == ELSEWHERE]
     if guessed:
@@ -70,12 +70,14 @@ def _on_the_edge(winner: Candidate, limits: Limits) -> Iterator[str]:
             yield f"the interval of its {bound.code}, {between}, holds the limit of {bound.form(limit)}"
 
 
-def _used(winner: Candidate, limits: Limits) -> dict[str, Figure]:
-    """The figures of the device that the answer rests on."""
+def _used(winner: Candidate, equals: Sequence[Candidate], limits: Limits) -> dict[str, Figure]:
+    """The figures of the device that the answer rests on: those with a limit, and the speed that parts equals."""
     asked = {
         "memory": limits.max_memory_bytes is not None,
         "prefill": limits.min_prefill is not None,
-        "decode": limits.min_decode is not None or limits.prefer == "speed",
+        "decode": limits.min_decode is not None
+        or limits.prefer == "speed"
+        or (limits.prefer == "quality" and len(equals) > 1),
     }
     figures = {"memory": winner.memory, "prefill": winner.prefill, "decode": winner.decode}
     return {name: figure for name, figure in figures.items() if asked[name] and figure.value is not None}

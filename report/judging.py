@@ -29,6 +29,7 @@ class Judging:
         self._outs: dict[tuple[str, float | str], Outs] = {}
         self._masks: dict[tuple[str, float | str], int] = {}
         self._best: dict[tuple[int, str], tuple[Candidate | None, tuple[Candidate, ...]]] = {}
+        self._freely: Judging | None = None
         self.kept_steps: dict[str, list[float]] = {}  # of `changes.steps`
         self.bars = self._larger_than_source()
         self._whole = (1 << len(rows)) - 1 - _bits(self.unfit)
@@ -70,6 +71,11 @@ class Judging:
             found = [c for n, c in enumerate(self.candidates) if standing >> n & 1]
             self._best[standing, prefer] = best(found, prefer)
         return self._best[standing, prefer]
+
+    def freely(self) -> "Judging":
+        """The same rows where any figure counts, also those that the device did not measure itself."""
+        self._freely = self._freely or Judging([c.row for c in self.candidates])
+        return self._freely
 
     def bit(self, found: Candidate) -> int:
         """The bit of one row in `standing`."""
