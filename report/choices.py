@@ -41,12 +41,14 @@ order: headline, detail, reasons, lines of `better_out`, confidence, changes, ru
 empty texts are left out.
 
 Twelve formats make about 130 to 270 kB of JSON, the most where they differ in everything and are in no order, and take
-half a second to one and a half.
+half a second to one and a half. With more formats the stops that are nearest to each other give way, so that there are
+never more than `MOST` combinations.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
+from math import prod
 from typing import Any
 
 from . import numbers, stored
@@ -59,6 +61,8 @@ from .pick import pick
 from .rows import Mark, Row
 from .table import Report
 
+#: combinations of stops and preferences that are answered at most, for the page's size and the time that it takes
+MOST = 6000
 NO_LIMIT = "no limit"
 TITLES = {"quality": "Quality", "speed": "Speed", "size": "Size"}
 #: field of `Limits` -> title, unit beside the number, how the number is written
@@ -110,6 +114,7 @@ class _Making:
         self.texts: dict[str, int] = {}
         self.answers: dict[tuple[Any, ...], int] = {}
         self.stops = {key: self._values(key) for key in SLIDERS}
+        self._thin()
 
     def made(self) -> Choices:
         """Ask for every combination."""
@@ -141,6 +146,19 @@ class _Making:
             if self._names(key, value):
                 kept.setdefault(self._names(key, value), value)
         return sorted(kept.values(), key=lambda value: -len(self._names(key, value)))
+
+    def _thin(self) -> None:
+        """Of the slider with most stops take the one away that is nearest to the next, until few enough are left."""
+        while prod(map(len, self.stops.values())) * len(PREFERENCES) > MOST:
+            key = max(self.stops, key=lambda name: len(self.stops[name]))
+            values = [value for value in self.stops[key] if value is not None]
+            own = self._names(key, getattr(self.limits, key))
+            apart = {
+                value: abs(after - value) / max(after, value)
+                for value, after in pairwise(values)
+                if self._names(key, value) != own
+            }
+            self.stops[key].remove(min(apart, key=lambda value: apart[value]))
 
     def _own(self, key: str) -> Iterator[float]:
         """The limit that is set, as it would be written, if that puts out the same formats."""

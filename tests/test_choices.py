@@ -146,17 +146,17 @@ def test_nothing_to_choose_from() -> None:
     assert made["index"] == [0, 0, 0] and made["answers"][0]["pick"] is None
 
 
-def many(seed: int) -> list[Row]:
-    """Twelve formats that differ in everything, speeds and sizes in no order: as many stops as there can be."""
+def many(seed: int, n_formats: int = 12) -> list[Row]:
+    """Formats that differ in everything, speeds and sizes in no order: as many stops as there can be."""
     dice = random.Random(seed)
     made = [reference_row(rss_mb=700)]
-    for n in range(11):
+    for n in range(n_formats - 1):
         loss = 0.4 + 0.7 * n + dice.uniform(0, 0.3)
         made.append(
             row(
                 f"IQ{n}_K_XL",
                 mb=dice.uniform(60, 260),
-                nats=0.002 * 1.6**n,
+                nats=0.002 * 1.3**n,
                 decode=dice.uniform(50, 200),
                 rss_mb=dice.uniform(200, 500),
                 loss=(loss, loss - dice.uniform(0.2, 0.5), loss + 1),
@@ -171,3 +171,14 @@ def test_it_stays_small_with_twelve_formats() -> None:
     assert len(made["index"]) > 4000
     assert len(json.dumps(made, separators=(",", ":"))) < 300_000
     assert [each["key"] for each in made["preferences"]] == list(PREFERENCES)
+
+
+def test_many_formats_thin_the_stops_and_the_start_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgequant.report.choices.MOST", 500)
+    rows, limits = many(2, 20), Limits(max_memory_bytes=300e6, min_decode=90)
+    made = choices(rows, limits).to_json()
+    assert 250 < len(made["index"]) <= 500
+    assert {len(s["stops"]) for s in made["sliders"]} <= {5, 6}
+    found = answer_at(made, tuple(made["start"]))["pick"]
+    assert made["formats"][found] == pick(rows, limits).pick
+    check(rows, limits, step=23)
