@@ -40,3 +40,10 @@ def load(path: str, params: Any) -> Any:
     if not model:
         raise Error(f"llama.cpp cannot load {path}: {last_log_line(containing='error') or last_log_line()}")
     return model
+
+
+def logits_addresses(lib: Any) -> tuple[Any, Any]:
+    """llama_get_logits and llama_get_logits_ith as functions that return an address; pointer objects take longer."""
+    whole = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(("llama_get_logits", lib._lib))
+    row = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)(("llama_get_logits_ith", lib._lib))
+    return whole, row

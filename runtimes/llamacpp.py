@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import Error
-from ..convert.llama_library import last_log_line, library, load
+from ..convert.llama_library import last_log_line, library, load, logits_addresses
 from .llama_batch import Entry, EntryBatch, OwnBatch, Wanted
 from .llama_runs import Need, of_prompt, of_tree, runs
 from .llama_users import Users
@@ -57,6 +57,7 @@ class LlamaCppSession:
         self._n_side = settings.sequences - 1
         self._users = Users(self._logits_of, n=settings.users, n_context=settings.context)
         self._views: dict[tuple[int, int], Logits] = {}
+        self._address_of_rows, self._address_of_row = logits_addresses(self._lib)
         self.n_vocab: int = self._lib.llama_vocab_n_tokens(self._lib.llama_model_get_vocab(self._model))
         self.tokens: list[int] = []
 
@@ -79,27 +80,34 @@ class LlamaCppSession:
 
     def evaluate(self, token_ids: Sequence[int], *, logits: Literal["all", "last"]) -> "Logits":
         """See `Session.evaluate`."""
-        import numpy as np
-
         n = len(token_ids)
         if len(self.tokens) + n > self._n_context:
             raise Error(f"{len(self.tokens) + n} tokens do not fit a context of {self._n_context}")
+        if n == 1:
+            return self._step(token_ids[0])[0 if logits == "last" else slice(None)]
         parts = [token_ids[i : i + self._n_batch] for i in range(0, n, self._n_batch)]
         if logits == "all":
-            return (
-                self._append_all(parts[0])
-                if n <= self._n_batch
-                else np.concatenate([self._append_all(p).copy() for p in parts])
-            )
+            return self._append_all(parts)
         for part in parts[:-1]:
             self._append(part, "none")
         self._append(parts[-1], "last")
-        last: Logits = self._view(self._lib.llama_get_logits_ith(self._context, -1), 1)[0]
-        return last
+        return self._view(self._address_of_row(self._context, -1), 1)[0]
 
-    def _append_all(self, token_ids: Sequence[int]) -> "Logits":
-        self._append(token_ids, "all")
-        return self._view(self._lib.llama_get_logits(self._context), len(token_ids))
+    def _step(self, token_id: int) -> "Logits":
+        """Append one token; its logits [1, n_vocab]."""
+        self._compute(self._own.step(token_id, position=len(self.tokens)), 1)
+        self.tokens.append(token_id)
+        return self._view(self._address_of_row(self._context, -1), 1)
+
+    def _append_all(self, parts: Sequence[Sequence[int]]) -> "Logits":
+        import numpy as np
+
+        found = []
+        for part in parts:
+            self._append(part, "all")
+            rows = self._view(self._address_of_rows(self._context), len(part))
+            found.append(rows if len(parts) == 1 else rows.copy())
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
     def _append(self, token_ids: Sequence[int], wanted: Wanted) -> None:
         """Append one batch of tokens to sequence 0."""
@@ -115,13 +123,17 @@ class LlamaCppSession:
         if code != 0:
             raise Error(f"llama.cpp could not compute {n} tokens (code {code}): {last_log_line()}")
 
-    def _view(self, pointer: Any, rows: int) -> "Logits":
+    def _view(self, address: int, rows: int) -> "Logits":
+        place = address, rows
+        if place not in self._views:  # llama.cpp writes to the same memory again and again
+            self._views[place] = self._array(address, rows)
+        return self._views[place]
+
+    def _array(self, address: int, rows: int) -> "Logits":
         import numpy as np
 
-        place = ctypes.addressof(pointer.contents), rows
-        if place not in self._views:  # llama.cpp writes to the same memory again and again
-            self._views[place] = np.ctypeslib.as_array(pointer, shape=(rows, self.n_vocab))
-        return self._views[place]
+        floats = (ctypes.c_float * (rows * self.n_vocab)).from_address(address)
+        return np.frombuffer(floats, np.float32).reshape(rows, self.n_vocab)
 
     def rewind(self, n_tokens: int) -> None:
         """See `Session.rewind`."""
@@ -164,7 +176,7 @@ class LlamaCppSession:
         wanted = sum(entry[3] for entry in entries)
         if not wanted:
             return np.empty((0, self.n_vocab), np.float32)
-        return self._view(self._lib.llama_get_logits(self._context), wanted)
+        return self._view(self._address_of_rows(self._context), wanted)
 
     def grow(self, trees: Sequence[Tree]) -> Iterator[Grown]:
         """See `Session.grow`: as many trees at a time as sequences and one batch hold."""

@@ -143,12 +143,16 @@ class Several(One):
 
 
 def _repeated(loop: One, n: int, readings: list[memory.Memory], progress: Progress) -> dict[str, list[float]]:
-    """Prefill and decode `n` times, tokens/s; memory is read after each, outside of the timed parts."""
+    """Prefill `n` times, then decode `n` times, tokens/s; memory is read after each, outside of the timed parts."""
     prefill, decode = [], []
     for repetition in range(n):
-        progress(f"repetition {repetition + 1} of {n}")
+        progress(f"prefill {repetition + 1} of {n}")
         loop.rewind()
         prefill.append(loop.n_prompt / _seconds(loop.prefill))
+        readings.append(memory.read())
+    for repetition in range(n):
+        progress(f"decode {repetition + 1} of {n}")
+        loop.rewind(keep_prompt=True)
         decode.append(loop.n_generate / _seconds(loop.decode))
         readings.append(memory.read())
     return {"prefill_tokens_per_second": prefill, "decode_tokens_per_second": decode}
