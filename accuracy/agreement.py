@@ -8,7 +8,7 @@ the first position at which the format's likeliest token is another one is where
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..runtimes.session import Prompt
+from ..runtimes.session import Prompt, Tree
 from .preparation import encode_messages
 
 if TYPE_CHECKING:
@@ -79,21 +79,24 @@ def _told(row: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def kept(answer: Mapping[str, Any], session: "Session") -> dict[str, float]:
-    """Of one answer: `tokens` before the session's own would differ, of `length`, and the `share` that it agrees on.
+def kept(answers: Sequence[Mapping[str, Any]], session: "Session") -> Iterator[dict[str, float]]:
+    """Of each answer: `tokens` before the session's own would differ, of `length`, and the `share` that it agrees on.
 
     Where the answer ended by itself, ending there counts as one token more.
     """
-    prompt, ids = answer["prompt"], answer["answer"]
-    session.rewind(0)
-    if len(prompt) > 1:
-        session.evaluate(prompt[:-1], logits="last")
-    given = [prompt[-1], *(ids if answer["ended"] else ids[:-1])]
-    tops = session.evaluate(given, logits="all").argmax(axis=-1).tolist()
-    same = [top == token for top, token in zip(tops, ids, strict=False)]
-    same += [tops[-1] in answer["end_ids"]] if answer["ended"] else []
-    return {
-        "tokens": float(same.index(False) if False in same else len(same)),
-        "length": float(len(same)),
-        "share": sum(same) / len(same),
-    }
+    trees = [Tree(stem=each["prompt"], branches=[_read(each)]) for each in answers]
+    for answer, grown in zip(answers, session.grow(trees), strict=True):
+        tops = [int(grown.stem.argmax()), *grown.branches[0].argmax(axis=-1).tolist()]
+        same = [top == token for top, token in zip(tops, answer["answer"], strict=False)]
+        same += [tops[-1] in answer["end_ids"]] if answer["ended"] else []
+        yield {
+            "tokens": float(same.index(False) if False in same else len(same)),
+            "length": float(len(same)),
+            "share": sum(same) / len(same),
+        }
+
+
+def _read(answer: Mapping[str, Any]) -> Sequence[int]:
+    """What of an answer is read to see how it goes on: all of it where it ended, for then its end is looked for."""
+    ids: Sequence[int] = answer["answer"]
+    return ids if answer["ended"] else ids[:-1]

@@ -40,7 +40,9 @@ def measure(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str
     wanted, path = spans(prepared), Path(job["reference"])
     if job["is_reference"] and compact.key_of(path) != job["reference_key"]:
         finished.forget("span")
-        made = computed(wanted, session, progress)
+        made, found = computed(wanted, session, progress)
+        for number, scores in enumerate(found):
+            finished.add("span", number, scores)
         told = agreement.answers(prepared, session, tokenizer, context=settings.context)
         compact.write(replace(made, key=job["reference_key"], answers=told), path)
     reference = compact.read(path)
@@ -50,10 +52,7 @@ def measure(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str
         finished.take("span", number, partial(_compared, span, session, reference, progress, number, len(wanted)))
         for number, span in enumerate(wanted)
     ]
-    kept = [
-        finished.take("answer", number, partial(agreement.kept, answer, session))
-        for number, answer in enumerate(reference.answers)
-    ]
+    kept = _kept(reference, session, finished)
     scores = _score_items(session, prepared["items"], tokenizer, finished, progress)
     judged, why_not = _judged(job, prepared["items"], session, tokenizer, finished, progress)
     return {
@@ -82,6 +81,16 @@ def _compared(
 ) -> Scores:
     progress(f"text {number + 1} of {of}")
     return compared(span, session, reference)
+
+
+def _kept(reference: CompactReference, session: Session, finished: Resumption) -> list[Mapping[str, float]]:
+    """How long the session keeps to each of the reference's answers."""
+    left = [number for number in range(len(reference.answers)) if number not in finished.done("answer")]
+    found = agreement.kept([reference.answers[number] for number in left], session)
+    for number, each in zip(left, found, strict=True):
+        finished.add("answer", number, each)
+    done = finished.done("answer")
+    return [done[number] for number in range(len(reference.answers))]
 
 
 def _score_items(

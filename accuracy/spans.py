@@ -1,6 +1,6 @@
 """Spans of text whose predictions are compared: the reference's in compact form, and another model's against it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -37,29 +37,46 @@ def spans(prepared: Mapping[str, Any]) -> list[Span]:
     return found
 
 
-def computed(wanted: Sequence[Span], session: Session, progress: Callable[[str], None]) -> CompactReference:
-    """The session's own log-probabilities of the spans, in compact form; the same bytes each time."""
-    return compact.joined(list(_computed(wanted, session, progress)))
+def computed(
+    wanted: Sequence[Span], session: Session, progress: Callable[[str], None]
+) -> tuple[CompactReference, list[Scores]]:
+    """The session's own log-probabilities of the spans, in compact form, and what comparing it with them gives.
 
-
-def _computed(wanted: Sequence[Span], session: Session, progress: Callable[[str], None]) -> Iterator[CompactReference]:
+    One pass for both; the same bytes each time.
+    """
     import numpy as np
 
-    chance = np.random.default_rng(0)
+    chance, parts = np.random.default_rng(0), list[CompactReference]()
+
+    def score(_: int, logits: "Floats", targets: Sequence[int]) -> PositionScores:
+        parts.append(compact.drawn(logits, chance.random(len(logits)).tolist()))
+        return parts[-1].scores(slice(None), logits, targets)
+
+    found = []
     for number, span in enumerate(wanted, 1):
         progress(f"text {number} of {len(wanted)}, as reference")
-        for logits in scored_logits(session, span.tokens, span.positions):
-            yield compact.drawn(_finite(logits), chance.random(len(logits)).tolist())
+        found.append(_scores(span, session, score))
+    return compact.joined(parts), found
 
 
 def compared(span: Span, session: Session, reference: CompactReference) -> Scores:
     """The session's predictions on one span against the reference's."""
+
+    def score(done: int, logits: "Floats", targets: Sequence[int]) -> PositionScores:
+        row = span.start + done
+        return reference.scores(slice(row, row + len(logits)), logits, targets)
+
+    return _scores(span, session, score)
+
+
+def _scores(span: Span, session: Session, score: Callable[[int, "Floats", Sequence[int]], PositionScores]) -> Scores:
+    """What `score` makes of the logits of a span; it is told how many positions came before, and the next tokens."""
     found: Scores = {field.name: [] for field in fields(PositionScores)}
     done = 0
     for logits in scored_logits(session, span.tokens, span.positions):
-        first, row = span.positions.start + done, span.start + done
+        first = span.positions.start + done
         targets = span.tokens[first + 1 : first + 1 + len(logits)]
-        scores = reference.scores(slice(row, row + len(logits)), _finite(logits), targets)
+        scores = score(done, _finite(logits), targets)
         for name, values in found.items():
             values += [float(f"{value:.7g}") for value in getattr(scores, name)]
         done += len(logits)

@@ -21,7 +21,7 @@ def measure(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str
     wanted = spans({"windows": read_prepared(Path(job["prepared"]))["windows"][:N_WINDOWS]})
     settings = Settings(**job["settings"])
     session = open_session(job["container"], job["path"], replace(settings, cache_type="f16", flash_attention=None))
-    reference = computed(wanted, session, progress)
+    reference, _ = computed(wanted, session, progress)
     session.close()
     session = open_session(job["container"], job["path"], settings)
     found = []

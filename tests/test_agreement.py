@@ -33,7 +33,7 @@ def answer(*ids: int, ended: bool = False, end_ids: tuple[int, ...] = ()) -> dic
 )
 def test_by_hand(given: dict[str, Any], tokens: int, length: int, share: float) -> None:
     """On a table where each token is followed by its successor."""
-    found = agreement.kept(given, successor())
+    (found,) = agreement.kept([given], successor())
     assert found == {"tokens": tokens, "length": length, "share": pytest.approx(share)}
 
 
@@ -49,7 +49,8 @@ def test_one_pass_finds_where_generated_answers_part(seed: int) -> None:
     given = {"id": "x", "prompt": [1, 2, 3], "answer": ours, "end_ids": [0], "ended": ended}
     same = [a == b for a, b in zip([*ours, *[-1] * ended], [*theirs, *[-1] * (len(theirs) < 20)], strict=False)]
     expected = same.index(False) if False in same else len(same)
-    assert agreement.kept(given, Table(other))["tokens"] == expected
+    (found,) = agreement.kept([given], Table(other))
+    assert found["tokens"] == expected
 
 
 def test_the_reference_s_answers(tmp_path: Path) -> None:
