@@ -5,6 +5,8 @@ behind the fence that ends a child and becomes an `Outcome`, never the end of th
 
 The child answers in lines of JSON on its standard output, each with one key: "progress", "result", "error" (an
 `Error`, with its hint) or "exception" (a bug, with its traceback). Whatever native code prints goes to a log.
+
+A function that returns a function stays (`Lasting`): each further line of input is a call of what it returned.
 """
 
 import importlib
@@ -19,6 +21,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -114,6 +117,59 @@ def run(
     return Outcome(**{**vars(outcome), "seconds": time.monotonic() - began})
 
 
+class Lasting:
+    """A child that holds what it made and answers one question after another: a loaded model, most of all.
+
+    `entry` names a function that takes the first question and returns `answer(question, progress)`, which takes all
+    others. The child leads a session of its own: Ctrl-C at the terminal reaches the parent alone, which may pass it on.
+    """
+
+    def __init__(self, entry: str) -> None:
+        self._entry = entry
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 `close` closes it
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "edgequant.child", entry],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            encoding="utf-8",
+            env={**ENVIRONMENT, **os.environ},
+            start_new_session=True,
+        )
+
+    def ask(self, question: Mapping[str, Any], *, progress: Progress | None = None) -> Outcome:
+        """Put one question and wait for the answer. After "ok" and "error" it takes another, else it is gone."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with suppress(BrokenPipeError):  # it died before: its exit code says of what
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+        for message in map(_parse, self._process.stdout):
+            if progress and "progress" in message:
+                progress(message["progress"])
+            elif message.keys() & {"result", "error"}:
+                return _classify(message, 0, timed_out=False, log="", entry=self._entry)
+            elif "exception" in message:
+                return self._death(message)
+        return self._death({})
+
+    def _death(self, last: Mapping[str, Any]) -> Outcome:
+        code = self._process.wait()
+        return _classify(last, code, timed_out=False, log=_tail(self._log), entry=self._entry)
+
+    def interrupt(self) -> None:
+        """Send SIGINT, which the child's function may take as a wish to stop the answer under way."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+
+    def close(self) -> None:
+        """End it, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        _close(self._process)
+        self._log.close()
+
+
 def _converse(
     process: subprocess.Popen[str], job: Mapping[str, Any], deadline_seconds: float | None, progress: Progress | None
 ) -> tuple[dict[str, Any], bool]:
@@ -144,11 +200,8 @@ def _converse(
 
 
 def _send(stream: IO[str], job: Mapping[str, Any]) -> None:
-    try:
-        with stream:
-            json.dump(job, stream)
-    except BrokenPipeError:  # the child died before it read its job: its exit code says of what
-        pass
+    with suppress(BrokenPipeError), stream:  # the child died before it read its job: its exit code says of what
+        json.dump(job, stream)
 
 
 def _parse(line: str) -> dict[str, Any]:
@@ -163,7 +216,8 @@ def _parse(line: str) -> dict[str, Any]:
 def _close(process: subprocess.Popen[str]) -> None:
     for stream in (process.stdin, process.stdout):
         if stream is not None:
-            stream.close()
+            with suppress(BrokenPipeError):
+                stream.close()
 
 
 def _tail(log: IO[str]) -> str:
@@ -209,7 +263,7 @@ def _is_out_of_memory(text: str) -> bool:
 
 
 def main() -> None:
-    """The child's side: read the job, call the function, answer."""
+    """The child's side: read the job, call the function, answer; and call what it returned for every further line."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # native code prints to descriptor 1: keep it off the answers
 
@@ -217,24 +271,33 @@ def main() -> None:
         answers.write(json.dumps(message) + "\n")
         answers.flush()
 
-    module, _, name = sys.argv[1].partition(":")
-    try:
-        job = json.load(sys.stdin)
-        function = getattr(importlib.import_module(module), name)
-        wants_progress = function.__code__.co_argcount > 1
-        say(result=function(job, lambda text: say(progress=text)) if wants_progress else function(job))
-    except Error as error:
-        say(error={"message": str(error), "hint": error.hint, "kind": type(error).__name__})
-    except Exception as error:  # a bug, or a library's own failure: the parent names it
-        say(
-            exception={
-                "kind": type(error).__name__,
-                "message": str(error),
-                "traceback": traceback.format_exc(),
-            }
-        )
+    def hear(text: str) -> None:
+        say(progress=text)
+
+    answer: Callable[[Any, Progress], Any] | None = None
+    for line in sys.stdin:
+        try:
+            value = answer(json.loads(line), hear) if answer else _first(json.loads(line), hear)
+            if answer is None and callable(value):
+                answer, value = value, None
+            say(result=value)
+        except Error as error:
+            say(error={"message": str(error), "hint": error.hint, "kind": type(error).__name__})
+        except Exception as error:  # a bug, or a library's own failure: the parent names it
+            kind, words = type(error).__name__, traceback.format_exc()
+            say(exception={"kind": kind, "message": str(error), "traceback": words})
+            break
+        if answer is None:
+            break
     answers.flush()
     os._exit(0)  # native libraries that crash while the interpreter shuts down would spoil a good answer
+
+
+def _first(job: Any, hear: Progress) -> Any:
+    """Call the function that the parent named; one with a second parameter gets a callback for progress."""
+    module, _, name = sys.argv[1].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    return function(job, hear) if function.__code__.co_argcount > 1 else function(job)
 
 
 if __name__ == "__main__":
