@@ -8,11 +8,13 @@ import click
 
 from edgequant import Error, __version__
 from edgequant.commands.bundle import bundle
+from edgequant.commands.chat import chat
 from edgequant.commands.compare import compare
 from edgequant.commands.convert import convert
 from edgequant.commands.devices import devices
 from edgequant.commands.doctor import doctor
 from edgequant.commands.evaluate import evaluate
+from edgequant.commands.export import export
 from edgequant.commands.inspect import inspect
 from edgequant.commands.pick import pick
 from edgequant.commands.plan import plan
@@ -23,7 +25,23 @@ from edgequant.commands.verify import verify
 from edgequant.progress import Progress
 
 #: in the order in which a run goes through them
-COMMANDS = (run, plan, convert, verify, profile, evaluate, report, pick, compare, bundle, inspect, devices, doctor)
+COMMANDS = (
+    run,
+    plan,
+    convert,
+    verify,
+    profile,
+    evaluate,
+    report,
+    pick,
+    compare,
+    export,
+    chat,
+    bundle,
+    inspect,
+    devices,
+    doctor,
+)
 _ANYWHERE = ("-q", "--quiet", "-v", "--verbose")
 
 
