@@ -15,6 +15,7 @@ from edgequant.export.bundle import Contents
 from edgequant.profiles.device import Device
 from edgequant.profiles.measuring.measuring import Measuring
 from edgequant.profiles.measuring.profiling import Profiler, Profiling
+from edgequant.profiles.planning import forecast
 from edgequant.profiles.planning import plan as planning
 from edgequant.profiles.planning.predicted_speeds import speeds
 from edgequant.profiles.records.lone_artifact import artifact_of, trained_context
@@ -22,9 +23,10 @@ from edgequant.profiles.records.measurement import Measurement
 from edgequant.profiles.records.request import Request, request_of
 from edgequant.profiles.records.run_folder import RunFolder
 from edgequant.profiles.records.store import Store
-from edgequant.report.rebuild import rebuild
+from edgequant.report.rebuild import compare, rebuild
 from edgequant.report.table import Report
 from edgequant.steps.checking import Checking, verify_alone
+from edgequant.steps.course import Course
 from edgequant.steps.evaluating import Evaluating
 from edgequant.steps.job import Job, Listener, accepted, open_job, put_right
 from edgequant.steps.making import Making
@@ -32,25 +34,27 @@ from edgequant.verify.finding import Finding
 from edgequant.verify.gate import Gate, unchanged
 
 
-def run(request: Request, listen: Listener, *, planned: Callable[[planning.Plan], None]) -> Report:
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What lies ahead of a run: its plan, the steps that are left to do, and a look at what has been found so far."""
+
+    plan: planning.Plan
+    agenda: Sequence[forecast.Task]
+    so_far: Callable[[], Report]  # takes a tenth of a second; nothing is measured or written
+
+
+def run(request: Request, listen: Listener, *, planned: Callable[[Outlook], None]) -> Report:
     """Do the whole job in `request.out`; what an earlier run left there is used again.
 
-    `planned` gets the plan before anything is spent on it. A format that cannot be made or measured is a row of the
-    report, not the end. Raises `Error` where nothing can be compared at all.
+    `planned` gets the outlook before anything is spent on it. The formats that the plan would pick and what they are
+    compared with come first, so that there is a pick early; then all others. A format that cannot be made or measured
+    is a row of the report, not the end. Raises `Error` where nothing can be compared at all.
     """
     job = Run(request=request, listen=listen)
-    planned(job.plan())
+    course = Course(job=job.job, making=job.making, checking=job.checking, plan=job.plan())
+    planned(Outlook(plan=course.plan, agenda=course.agenda, so_far=lambda: compare(job.folder)))
     job.making.check_disk()
-    job.convert()
-    if request.verify:
-        job.verify()
-    job.making.release(compares=True)
-    job.profile()
-    try:
-        job.evaluate()
-    except Error as error:  # speeds and sizes are there all the same
-        listen("failed", "", str(error))
-        job.folder.describe({"not_evaluated": str(error)})
+    course.run()
     job.tidy()
     return job.report()
 
@@ -134,8 +138,9 @@ class Run:
         return self.job.plan(self.job.formats)
 
     def convert(self) -> None:
-        """Make the artifacts: `Making.convert`."""
+        """Make the artifacts: `Making.convert`; `Error` where none could be made."""
         self.making.convert()
+        self.making.check_made()
 
     def artifacts(self) -> list[Artifact]:
         """What is there to be measured: `Making.artifacts`."""
@@ -172,6 +177,7 @@ class Run:
     def tidy(self) -> None:
         """Remove what was only needed on the way: `Making.tidy`."""
         self.making.tidy()
+        self.checking.forget()
 
     def report(self) -> Report:
         """Build the report from what is stored and write its files."""

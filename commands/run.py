@@ -31,9 +31,8 @@ from .printing import print_report
 def run(progress: Progress, /, as_json: bool, **options: Any) -> None:
     """Convert, measure and compare MODEL: a folder, a GGUF file, a Hub id, or `demo`."""
     from .. import pipeline
-    from ..report import plan_listing
 
     request = requested(**options)
     with progress.shown() as listen:
-        report = pipeline.run(request, listen, planned=lambda made: progress.show(plan_listing.plan(made)))
+        report = pipeline.run(request, listen, planned=progress.ahead)
     print_report(report, request.out, as_json=as_json)

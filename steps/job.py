@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from .. import Error, child
 from ..accuracy import suites
-from ..convert import conversion
+from ..convert import conversion, quantised_source
 from ..convert.architectures import layout
 from ..convert.architectures.keys import check_config, check_quantisation
 from ..convert.artifact import Artifact
@@ -20,6 +21,7 @@ from ..profiles.planning.calibration import calibrated
 from ..profiles.planning.evidence import evidence
 from ..profiles.records.request import Request, described
 from ..profiles.records.run_folder import RunFolder
+from ..report.rows import SOURCE
 
 Listener = Callable[[str, str, str], None]  # step, format ("" where it concerns the whole run), detail
 
@@ -46,6 +48,12 @@ class Job:
         """Say that measuring an artifact failed, if it did."""
         if outcome.status != "ok":
             self.listen("failed", artifact.format, outcome.note)
+
+    @cached_property
+    def source_artifact(self) -> Artifact | None:
+        """The quantised file that the checkpoint was dequantised from; None where there is none."""
+        origin = self.checkpoint.quantised_source
+        return quantised_source.as_artifact(self.checkpoint, origin, format_name=SOURCE) if origin else None
 
     def plan(self, formats: Sequence[Format]) -> planning.Plan:
         """What each of these formats will need."""

@@ -1,13 +1,12 @@
 """Making the artifacts of a run: what is missing, in an order that works, and removing what nobody asked for."""
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import Error
-from ..convert import conversion, quantised_source
+from ..convert import conversion
 from ..convert.artifact import Artifact, write_manifest
 from ..convert.formats import FORMATS, Format
 from ..convert.makers import with_sources
@@ -16,14 +15,26 @@ from ..tune import smoothing
 from ..verify.gate import has_failed, is_quantised
 from .job import Job, ever_asked
 
+_UNQUANTISED_BITS = 16
 _SOURCES_ONLY = "not eligible: made only as source and reference of the others, and removed after the run"
 
 
 @dataclass(kw_only=True)
 class Making:
-    """The artifacts of one run."""
+    """The artifacts of one run, or those of a part of it.
+
+    `only` names the formats of the part, as they were asked for (none named: all), and `reference` what others were
+    compared with before: nothing takes its place any more. `failed` are the formats that could not be made.
+    """
 
     job: Job
+    only: Collection[str] = ()
+    reference: str = ""
+    failed: dict[str, Error] = field(default_factory=dict)
+
+    def part(self, names: Collection[str], *, reference: str = "") -> "Making":
+        """The same of these formats alone, with what they are compared with."""
+        return Making(job=self.job, only=frozenset(names), reference=reference, failed=self.failed)
 
     def check_disk(self) -> None:
         """Raise `Error` where the disk cannot hold what is still to be made, and one shard more while it is cut."""
@@ -40,39 +51,54 @@ class Making:
     def asked(self) -> list[Format]:
         """What was asked for, with BF16 in place of an F16 that cannot hold the weights."""
         bf16 = FORMATS["BF16"] if self._beyond_f16 else FORMATS["F16"]
-        return list(dict.fromkeys(bf16 if fmt.name == "F16" else fmt for fmt in self.job.formats))
+        wanted = [fmt for fmt in self.job.formats if not self.only or fmt.name in self.only]
+        return list(dict.fromkeys(bf16 if fmt.name == "F16" else fmt for fmt in wanted))
 
     @property
     def _beyond_f16(self) -> str:
         """Why F16 cannot hold the weights, as far as is known."""
         return conversion.stand_in(self.job.checkpoint, self.job.folder.artifacts)
 
+    @property
+    def missing(self) -> list[Format]:
+        """What is still to be made, each format after what it is made from."""
+        wanted = [fmt for fmt in self.asked if not self.existing(fmt)]
+        made = with_sources(self.job.checkpoint, wanted, bf16_for_f16=bool(self._beyond_f16))
+        return [fmt for fmt in made if fmt.name not in self.failed and not self.existing(fmt)]
+
+    @property
+    def to_compare_with(self) -> str:
+        """The format that all others will be compared with, if all can be made: the most precise; "" for none."""
+        made = with_sources(self.job.checkpoint, self.asked, bf16_for_f16=bool(self._beyond_f16))
+        exact = [fmt for fmt in made if fmt.nominal_bits >= _UNQUANTISED_BITS]
+        return max(exact, key=lambda fmt: (fmt.nominal_bits, -list(FORMATS).index(fmt.name))).name if exact else ""
+
     def convert(self) -> None:
         """Make the formats and what they are made from; one that fails is stored as rows, with its reason."""
-        missing = [fmt for fmt in self.asked if not self.existing(fmt)]
-        needed = with_sources(self.job.checkpoint, missing, bf16_for_f16=bool(self._beyond_f16))
-        failed: dict[str, Error] = {}
-        for fmt in needed:
+        for fmt in self.missing:
             self.job.listen("convert", fmt.name, "")
             try:
-                self._make(fmt, failed)
+                self._make(fmt)
             except Error as error:
-                failed[fmt.name] = error
+                self.failed[fmt.name] = error
                 self.job.listen("failed", fmt.name, str(error))
                 if not self._is_replaced(fmt):
                     status = getattr(error, "status", "error")
                     self.job.measuring.store_failure(fmt, status=status, note=str(error))
         self._say_what_is_replaced()
-        if failed and len(failed) == len(needed) and not self.artifacts():
-            first = next(iter(failed.values()))
-            raise Error(f"no format could be made: {first}", hint=first.hint)
-        if self._source:
-            self.keep(self._with_findings_kept(self._source))
+        if self.job.source_artifact:
+            self.keep(self._with_findings_kept(self.job.source_artifact))
 
-    def _make(self, fmt: Format, failed: Mapping[str, Error]) -> None:
+    def check_made(self) -> None:
+        """Raise `Error` where formats failed and there is nothing to go on with."""
+        if self.failed and not self.artifacts():
+            first = next(iter(self.failed.values()))
+            raise Error(f"no format could be made: {first}", hint=first.hint)
+
+    def _make(self, fmt: Format) -> None:
         source = conversion.source_in(self.job.checkpoint, fmt, self.job.folder.artifacts)
-        if source and source.name in failed:
-            raise Error(f"{source.name}, which it is made from, failed: {failed[source.name]}")
+        if source and source.name in self.failed:
+            raise Error(f"{source.name}, which it is made from, failed: {self.failed[source.name]}")
         try:
             self.made(fmt)
         except conversion.Failed as error:
@@ -128,14 +154,21 @@ class Making:
             self.job.measuring.store_failure(f16, status="unsupported", note=said)
 
     def artifacts(self) -> list[Artifact]:
-        """What is there to be measured: artifacts whose files exist, and the quantised file that they came from."""
-        order, asked = list(FORMATS), self.asked
+        """What is there to be measured: artifacts whose files exist, and the quantised file that they came from.
+
+        Of a part its own formats, that file, and what they are compared with.
+        """
+        asked = self.asked
         found = [
             self.existing(fmt) if fmt in asked else conversion.kept(self.job.checkpoint, fmt, self._workshop)
             for fmt in FORMATS.values()
         ]
-        made = sorted((a for a in found if a), key=lambda a: order.index(a.format))
-        return [*made, *([self._with_findings_kept(self._source)] if self._source else [])]
+        made = [artifact for artifact in found if artifact]
+        if self.only:
+            compared = [artifact.format for artifact in self.references()[:1]]
+            counted = {*compared, *(fmt.name for fmt in asked)}
+            made = [artifact for artifact in made if artifact.format in counted]
+        return [*made, *([self._with_findings_kept(self.job.source_artifact)] if self.job.source_artifact else [])]
 
     def chosen(self, formats: Sequence[str]) -> list[Artifact]:
         """The artifacts of these formats (none: all); `Error` for one that is not there or failed its checks."""
@@ -153,16 +186,10 @@ class Making:
     def references(self) -> list[Artifact]:
         """Unquantised artifacts that did not fail their checks, best first; also those removed after an earlier run."""
         found = [conversion.recorded(self.job.checkpoint, fmt, self.job.folder.artifacts) for fmt in FORMATS.values()]
-        candidates = [a for a in found if a and not is_quantised(a) and not has_failed(a)]
-        return sorted(candidates, key=lambda a: -FORMATS[a.format].nominal_bits)
-
-    @cached_property
-    def _source(self) -> Artifact | None:
-        """The quantised file that the checkpoint was dequantised from."""
-        origin = self.job.checkpoint.quantised_source
-        if origin is None:
-            return None
-        return quantised_source.as_artifact(self.job.checkpoint, origin, format_name=SOURCE)
+        fit = [a for a in found if a and not is_quantised(a) and not has_failed(a)]
+        ranked = sorted(fit, key=lambda a: -FORMATS[a.format].nominal_bits)
+        names = [artifact.format for artifact in ranked]
+        return ranked[names.index(self.reference) :] if self.reference in names else ranked
 
     def _with_findings_kept(self, source: Artifact) -> Artifact:
         """The quantised source with what its manifest in the folder says of its checks."""

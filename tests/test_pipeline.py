@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from edgequant import Error, child, pipeline
+from edgequant.convert import formats
 from edgequant.convert.artifact import digest_of, read_manifest
 from edgequant.profiles.device import load
 from edgequant.profiles.records.measurement import ENERGY_METRICS, WHERE_POSSIBLE
@@ -23,6 +24,7 @@ from edgequant.report.answer import Limits
 from edgequant.report.rebuild import compare, rebuild
 from edgequant.report.rows import Row
 from edgequant.report.table import Report
+from edgequant.steps import course
 from edgequant.verify import finding
 from edgequant.verify import gate as gates
 
@@ -157,6 +159,31 @@ def test_the_folder_explains_itself(report: Report, out: Path) -> None:
     assert stored - {*ENERGY_METRICS} == set(row(report, "F16").cells) - {"perplexity", *ABSENT} | gate
 
 
+def test_the_neighbours_of_the_foreseen_pick_come_first_and_the_reference_before_all(done: tuple[Report, Log]) -> None:
+    """Q8_0 is what a plan would pick; the next smaller one that stays on the ladder is Q4_K_M, the next better F16."""
+    steps = done[1].steps
+    first = ("onnx-fp32", "F16", "Q8_0", "Q4_K_M")
+    rest = ("Q2_K", "onnx-int8-dynamic")
+    assert {name for step, name in steps[: steps.index(("convert", "Q2_K"))] if step == "evaluate"} == {*first}
+    for step in ("convert", "verify", "evaluate"):
+        order = [name for what, name in steps if what == step]
+        assert {*order[:4]} == {*first} and {*order[4:]} == {*rest}
+    assert next(name for step, name in steps if step == "evaluate") == "onnx-fp32"
+
+
+def test_the_last_round_of_speed_takes_all_formats_in_turn(report: Report, out: Path) -> None:
+    """Whoever was first has a round from before and one beside the others: the rows say when they were stored."""
+    stored = [m for m in read(out / "results.jsonl") if m.metric == "decode_tokens_per_second"]
+    assert [m.parameters["rounds"] for m in stored if m.format == "Q8_0"] == [[0] * 3, [0] * 3 + [1] * 3]
+    last = [m.format for m in stored if {*m.parameters["rounds"]} == {0, 1}]
+    assert last == [m.format for m in reversed(report_order(report))]
+
+
+def report_order(report: Report) -> list[Row]:
+    """Rows in the order of the table of formats."""
+    return sorted(report.rows, key=lambda row: list(formats.FORMATS).index(row.format))
+
+
 def test_memory_is_split_and_adds_up(report: Report) -> None:
     parts = [value(report, "Q8_0", f"peak_{part}_bytes") for part in ("anonymous", "file_backed")]
     assert min(parts) > 2**20
@@ -256,6 +283,31 @@ def test_other_settings_and_back_count_again(pocket_folder: Path, pocket_items: 
         contexts.append({m.parameters["settings"]["context"] for m in report.measurements})
     assert contexts == [{512}, {128}, {512}, {512}]
     assert log.steps == []
+
+
+@pytest.mark.slow
+def test_where_a_pick_would_be_late_there_is_a_first_look(
+    pocket_folder: Path, pocket_items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of the items, before the others are made; in the end all of them, and nothing is looked at again."""
+    monkeypatch.setattr(course, "_PATIENCE_SECONDS", 0.0)
+    asked = request(
+        pocket_folder,
+        tmp_path / "run",
+        formats=("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q2_K"),
+        tasks=(few_items(pocket_items, tmp_path),),
+        verify=False,
+    )
+    report, log = run(asked)
+    looked = [name for step, name in log.steps if step == "look"]
+    assert looked[0] == "F16" and "Q8_0" in looked
+    assert log.steps.index(("look", "Q8_0")) < log.steps.index(("convert", "Q2_K"))
+    assert [name for step, name in log.steps if step == "evaluate"] == list(asked.formats)
+    found = [m for m in read(tmp_path / "run" / "results.jsonl") if (m.format, m.metric) == ("Q8_0", "accuracy")]
+    assert [len(m.samples) for m in found] == [3, 12]
+    assert {row.cells["accuracy"].n for row in report.rows} == {12}
+    again, log = run(asked)
+    assert log.steps == [] and again.answer == report.answer
 
 
 @pytest.mark.slow
