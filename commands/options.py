@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from . import completing
+
 F = TypeVar("F", bound=Callable[..., Any])
 _UNITS = {"": 1, "B": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -89,10 +91,16 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON, for programs.")
-model_argument = click.argument("model")
+model_argument = click.argument("model", shell_complete=completing.models)
 run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
-formats_option = click.option("--formats", metavar="LIST", help="Formats to make, separated by commas.")
-device_option = click.option("--device", help="Device profile or a .toml file; see `devices` [this machine].")
+formats_option = click.option(
+    "--formats", metavar="LIST", shell_complete=completing.formats, help="Formats to make, separated by commas."
+)
+device_option = click.option(
+    "--device",
+    shell_complete=completing.devices,
+    help="Device profile or a .toml file; see `devices` [this machine].",
+)
 context_option = click.option("--context", type=click.IntRange(min=128), help="Context in tokens [the device's].")
 out_option = click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [runs/NAME].")
 unpack_option = click.option(
@@ -104,6 +112,7 @@ tasks_option = together(
         "--tasks",
         "tasks",
         multiple=True,
+        shell_complete=completing.tasks,
         help="A built-in task, a .jsonl file, or a public set, as NAME or NAME=FILE; may be repeated [a suite].",
     ),
     click.option(
