@@ -91,15 +91,16 @@ def make_small(folder: Path) -> Path:
     return folder
 
 
-def make_large(folder: Path, vocabulary: Path) -> Path:
+def make_large(folder: Path, vocabulary: Path, *, config: dict[str, Any] = QWEN) -> Path:
     """A model of Qwen2.5-1.5B's shape in bfloat16, 3.1 GB in four shards; random weights of standard deviation 0.02.
 
-    `vocabulary` is llama.cpp's models/ggml-vocab-qwen2.gguf, which becomes the tokenizer.
+    `vocabulary` is llama.cpp's models/ggml-vocab-qwen2.gguf, which becomes the tokenizer; `config` may have other
+    sizes.
     """
     if not folder.exists():
-        partial = _begin(folder, QWEN)
-        from_gguf.save(read_header(vocabulary).metadata, partial, context=QWEN["max_position_embeddings"])
-        _write_shards(partial, _shapes(QWEN))
+        partial = _begin(folder, config)
+        from_gguf.save(read_header(vocabulary).metadata, partial, context=config["max_position_embeddings"])
+        _write_shards(partial, _shapes(config))
         partial.rename(folder)
     return folder
 

@@ -54,13 +54,27 @@ def _library_folder() -> Path:
     return Path(found.origin).parent / "lib"
 
 
-def _source(version: str, cache: Path, work: Path) -> Path:
-    """llama.cpp's source as the source distribution of that llama-cpp-python carries it; the archive stays in cache."""
+def vocabulary(name: str, cache: Path, work: Path) -> Path:
+    """One of llama.cpp's own vocabularies, such as "qwen2", as a GGUF file in `work`."""
+    with tarfile.open(_archive(importlib.metadata.version("llama-cpp-python"), cache)) as packed:
+        wanted = next(each for each in packed if each.name.endswith(f"/models/ggml-vocab-{name}.gguf"))
+        packed.extract(wanted, work, filter="data")
+    return work / wanted.name
+
+
+def _archive(version: str, cache: Path) -> Path:
+    """The source distribution of that llama-cpp-python, in cache; downloaded the first time."""
     archive = cache / f"llama_cpp_python-{version}.tar.gz"
     if not archive.exists():
+        cache.mkdir(parents=True, exist_ok=True)
         wanted = ["--no-deps", "--no-binary", "llama-cpp-python", f"llama-cpp-python=={version}"]
         _run(sys.executable, "-m", "pip", "download", "-q", "-d", str(cache), *wanted)
-    with tarfile.open(archive) as packed:
+    return archive
+
+
+def _source(version: str, cache: Path, work: Path) -> Path:
+    """llama.cpp's source as the source distribution of that llama-cpp-python carries it."""
+    with tarfile.open(_archive(version, cache)) as packed:
         packed.extractall(work, filter="data")
     return next(work.glob("llama_cpp_python-*/vendor/llama.cpp"))
 
