@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil, floor, log10
+from typing import Any
 
 from . import numbers
 from .answer import PREFERENCES, Limits
@@ -30,7 +31,8 @@ def _eased(judging: Judging, limits: Limits, key: str, winner: Candidate | None)
     """The sentence of one limit, if any value of it changes the pick to what is out now."""
     now, limit = judging.standing(limits), getattr(limits, key)
     for value in _beyond(judging, key, limit):
-        eased = judging.standing(replace(limits, **{key: value}))
+        change: dict[str, Any] = {key: value}
+        eased = judging.standing(replace(limits, **change))
         other, _ = judging.best(eased, limits.prefer) if eased != now else (winner, ())
         if other and other is not winner and not judging.bit(other) & now:
             yield _sentence(key, limit, value, called(other.row))

@@ -135,8 +135,9 @@ class _Making:
 
     def _combinations(self) -> Iterator[Limits]:
         """The limits of every combination, in the order of the index."""
-        for *values, prefer in product(*self.stops.values(), PREFERENCES):
-            yield replace(self.limits, prefer=prefer, **dict(zip(SLIDERS, values, strict=True)))
+        for chosen in product(*self.stops.values(), PREFERENCES):
+            changes: dict[str, Any] = dict(zip((*SLIDERS, "prefer"), chosen, strict=True))
+            yield replace(self.limits, **changes)
 
     def _values(self, key: str) -> list[float | None]:
         """The stops of a limit, tightest first: of neighbours that put out the same formats, one."""
