@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,6 +97,28 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("edgequant.profiles.device.load", broken)
     assert isinstance(call("devices", "show", "rpi5-8gb").exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("words", [("--debug", "inspect"), ("inspect", "--debug")])
+def test_debug_tells_where_an_error_came_from(words: tuple[str, ...], tmp_path: Path) -> None:
+    plain, told = call("inspect", tmp_path / "nowhere"), call(*words, tmp_path / "nowhere")
+    assert plain.exit_code == told.exit_code == 1
+    assert len(plain.stderr.splitlines()) == 1
+    assert told.stderr.startswith("Traceback") and told.stderr.splitlines()[-1] == plain.stderr.rstrip()
+
+
+@pytest.mark.parametrize(("debug", "is_told"), [([], False), (["--debug"], True)])
+def test_debug_has_the_log_of_the_process_that_failed(debug: list[str], is_told: bool, tmp_path: Path) -> None:
+    code = (
+        "import sys; from edgequant import child, cli; from edgequant.profiles import device\n"
+        "device.load = lambda name: child.run('victims:breaks', {'message': 'a tensor is gone'}).unwrap()\n"
+        "cli.main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-P", "-c", code, *debug, "devices", "show", "any"]
+    env = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    said = subprocess.run(command, env=env, capture_output=True, text=True, check=False).stderr
+    assert said.splitlines()[-1] == "edgequant: RuntimeError: a tensor is gone"
+    assert ("victims.py" in said) == is_told  # the child's own traceback
 
 
 def test_devices_as_json() -> None:
