@@ -13,6 +13,7 @@ from ..profiles.records.run_folder import RunFolder
 from ..profiles.records.store import Store
 from . import chance, files
 from .answer import Limits
+from .predictions import predictions
 from .rows import latest
 from .table import Report, RunContext, build
 
@@ -20,6 +21,7 @@ from .table import Report, RunContext, build
 def rebuild(folder: RunFolder) -> Report:
     """Build the report and write report.md, report.json and report.html."""
     report = compare(folder)
+    report = replace(report, planned=predictions(folder, report.device))
     files.write(report, folder.path)
     return report
 

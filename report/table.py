@@ -17,6 +17,7 @@ from . import switches, variants
 from .answer import Answer, Limits
 from .parts import parts
 from .pick import pick
+from .predictions import Prediction
 from .rows import SOURCE, Cell, Mark, Row
 from .variants import VariantRow
 
@@ -60,6 +61,7 @@ class Report:
     variants: tuple[VariantRow, ...] = ()
     advice: tuple[str, ...] = ()  # on mapping and repacking, where both ways were measured
     others: "tuple[Report, ...]" = ()  # what other machines measured of the same files, each with its own pick
+    planned: Mapping[str, Prediction] = field(default_factory=dict)  # by format, what was predicted before measuring
     schema: int = SCHEMA
 
 
