@@ -1,5 +1,6 @@
 """How a run was measured, in words: the machine, builds, settings, reference, text and command behind every number."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -19,7 +20,7 @@ def measured(report: Report) -> Mapping[str, str]:
         "quantised source": f"{source.path}, {source.type}, {numbers.size(source.size_bytes)}" if source else "",
         "grid": _grid(report),
         "device": f"{device.title}, {device.n_cores} cores, {numbers.size(device.ram_bytes)} of memory",
-        "machine": _pairs(context.host),
+        "machine": _machine(context.host),
         "settings": _settings(report),
         "emulation": _emulation(report),
         "energy": _energy(report),
@@ -31,9 +32,33 @@ def measured(report: Report) -> Mapping[str, str]:
         "intervals": "95 %: medians between two of their samples (five repetitions reach 93.75 %), means by bootstrap "
         "over windows of text, shares by Wilson's score, losses by Tango's paired score",
         "checks": _checks(report),
+        "seeds": _seeds(report),
         "command": context.command,
     }
     return {name: text for name, text in facts.items() if text}
+
+
+def repeated(report: Report) -> list[tuple[str, str]]:
+    """Commands that repeat what was done, each with what it does: the run's own, and those that ask it again."""
+    context = report.context
+    if not context.command:
+        return []
+    folder = _folder(context.command, context.checkpoint)
+    return [
+        ("convert, check, measure and compare again; what is there already is kept", context.command),
+        ("build this page again from the stored rows", f"edgequant report {folder}"),
+        ("ask for another pick", f"edgequant pick {folder} --prefer speed"),
+    ]
+
+
+def _folder(command: str, checkpoint: str) -> str:
+    """The run's folder as its command names it, else as `edgequant run` names one itself."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quote without its partner
+        words = []
+    after = [words[n + 1] for n, word in enumerate(words[:-1]) if word == "--out"]
+    return shlex.quote(after[-1] if after else f"runs/{checkpoint}")
 
 
 def _grid(report: Report) -> str:
@@ -71,8 +96,9 @@ def _compact(report: Report) -> str:
     }
     if not errors:
         return ""
-    said = ", ".join(f"{numbers.nats(error)} nats for {name}" for name, error in errors.items())
-    return f"; some tokens of each position stand for all, which moves divergences by a standard error of {said}"
+    name = max(errors, key=lambda name: errors[name])
+    worst = f"{numbers.nats(errors[name])} nats ({name})"
+    return f"; some tokens of each position stand for all: divergences move by a standard error of at most {worst}"
 
 
 def _settings(report: Report) -> str:
@@ -85,6 +111,11 @@ def _settings(report: Report) -> str:
             if flat.get(name) is not None:
                 found.setdefault(name, set()).add(str(flat[name]))
     return ", ".join(f"{name.removeprefix('n_')} {_joined(values)}" for name, values in found.items())
+
+
+def _seeds(report: Report) -> str:
+    found = {str(row.parameters["seed"]) for row in report.measurements if row.parameters.get("seed") is not None}
+    return _joined(found)
 
 
 def _emulation(report: Report) -> str:
@@ -107,6 +138,12 @@ def _energy(report: Report) -> str:
 
 def _joined(values: Iterable[str]) -> str:
     return " and ".join(sorted(values))
+
+
+def _machine(host: Mapping[str, object]) -> str:
+    """What the measuring machine told of itself; what it did not tell, and what changes by the minute, is left out."""
+    passing = ("load_average", "available_bytes")
+    return _pairs({name: value for name, value in host.items() if value is not None and name not in passing})
 
 
 def _pairs(values: Mapping[str, object]) -> str:
