@@ -143,7 +143,8 @@ def _to_hub(
 
 def _beside(run_folder: Path, format_name: str, target: str) -> Path:
     path = run_folder.resolve()
-    return path.with_name(f"{path.name}-{format_name}-{target}")
+    place = path.with_name(f"{path.name}-{format_name}-{target}")
+    return place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
 
 
 def _print(made: "Written", excerpt: str, *, as_json: bool, sent: bool) -> None:

@@ -229,6 +229,50 @@ def test_a_checkpoint_that_has_moved(run: RunFolder, tmp_path: Path) -> None:
     assert gather(run.path, "Q8_0", checkpoint=tmp_path / "moved").origin.papers == tmp_path / "moved"
 
 
+def test_a_folder_that_is_called_like_the_source_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`run demo`, exported from a folder that holds a run called demo: its card is not that of the checkpoint."""
+    run = shipments.run(tmp_path)
+    (run.path / "source").mkdir()
+    (tmp_path / "checkpoint").rename(run.path / "source" / "small")
+    run.path.rename(tmp_path / "demo")
+    values = json.loads((tmp_path / "demo" / "run.json").read_text())
+    (tmp_path / "demo" / "run.json").write_text(json.dumps({**values, "source": "demo"}))
+    monkeypatch.chdir(tmp_path)
+    assert front_matter(gather(Path("demo"), "Q8_0"))["license"] == "apache-2.0"
+
+
+def test_a_bundle_says_that_its_checkpoint_is_elsewhere(run: RunFolder, tmp_path: Path) -> None:
+    values = json.loads(run.description.read_text())
+    del values["source"]
+    run.description.write_text(json.dumps(values))
+    with pytest.raises(Error, match="did not come with the bundle"):
+        gather(run.path, "Q8_0")
+    assert gather(run.path, "Q8_0", checkpoint=tmp_path / "checkpoint").base_model == ""
+
+
+def test_a_model_of_the_hub_is_looked_for_in_its_cache(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, cache = "c0ffee" * 6 + "abcd", tmp_path / "home" / "hub" / "models--owner--small"
+    (cache / "snapshots").mkdir(parents=True)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit)
+    shutil.move(tmp_path / "checkpoint", cache / "snapshots" / commit)
+    values = json.loads(run.description.read_text())
+    values |= {"source": "owner/small", "checkpoint": {**values["checkpoint"], "revision": commit}}
+    run.description.write_text(json.dumps(values))
+    for manifest in run.artifacts.glob("*.manifest.json"):
+        known = json.loads(manifest.read_text())
+        manifest.write_text(json.dumps({**known, "checkpoint_revision": commit}))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    shipment = gather(run.path, "Q8_0")
+    assert shipment.base_model == "owner/small" and shipment.origin.checkpoint.revision == commit
+    assert front_matter(shipment)["base_model_relation"] == "quantized"
+    shutil.rmtree(tmp_path / "home")
+    with pytest.raises(Error, match="is not where it was: owner/small"):
+        gather(run.path, "Q8_0")
+
+
 # -- the folder on disk
 
 

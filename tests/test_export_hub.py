@@ -172,6 +172,16 @@ def test_a_refusal_is_one_line(shipment: Shipment, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
+def test_a_hub_that_is_not_there_is_one_line(
+    shipment: Shipment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with taking() as taken:
+        on(taken, monkeypatch, tmp_path / "home")
+    with pytest.raises(Error, match=r"^the Hub cannot be reached \(ConnectionError\)$"):  # it has gone by now
+        hub.upload(shipment, repo=REPO, private=False, accepts_licence=False)
+
+
+@pytest.mark.slow
 def test_offline_is_one_line(shipment: Shipment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(Error, match="the Hub did not take it: "):

@@ -230,7 +230,7 @@ def test_a_modelfile(shipment: Shipment, tmp_path: Path) -> None:
     assert ("LICENSE", "Apache License\nVersion 2.0, January 2004") in said
     assert "TEMPLATE" not in dict(said)  # the small checkpoint's is nobody's
     assert "No TEMPLATE" in made.notes[0] and "Ollama goes by the template in the GGUF" in made.notes[0]
-    assert made.next_steps[0].startswith("ollama create small-q8_0 -f ")
+    assert made.next_steps == (f"cd {tmp_path / 'out'}", "ollama create small-q8_0", "ollama run small-q8_0")
 
 
 def test_nothing_is_said_that_generation_config_does_not_say(shipment: Shipment) -> None:

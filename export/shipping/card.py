@@ -112,7 +112,7 @@ def _measured(shipment: Shipment) -> Iterator[str]:
     yield "\n".join(f"- {escaped(mark.code)}: {escaped(mark.sentence)}" for mark in shipment.row.marks)
     yield "\n".join(f"- {column.title}: {escaped(column.meaning)}" for column in shown)
     yield "\n".join(f"- {escaped(note)}" for note in report.context.notes)
-    facts = measured(report) | {"device": measured(report)["device"].removeprefix(THIS_MACHINE)}
+    facts = dict(measured(report)) | {"device": measured(report)["device"].removeprefix(THIS_MACHINE)}
     told = {name: text for name, text in facts.items() if name in _TOLD}
     yield "What every number depends on:\n\n" + "\n".join(
         f"- {escaped(name)}: {escaped(text)}" for name, text in told.items()

@@ -1,5 +1,6 @@
 """`folder`: everything that somebody needs who gets these files and nothing else."""
 
+import shlex
 from pathlib import Path
 
 from ...convert.vocabulary.tokenizer import read_files
@@ -22,7 +23,7 @@ def write_folder(shipment: Shipment, folder: Path, *, target: str = "folder") ->
         folder=str(folder),
         files=sizes,
         notes=notes(shipment),
-        next_steps=(f"edgequant chat {folder / start}",),
+        next_steps=(f"edgequant chat {shlex.quote(str(folder / start))}",),
     )
 
 

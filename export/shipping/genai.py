@@ -35,7 +35,7 @@ def write_genai(shipment: Shipment, folder: Path) -> Written:
         format=shipment.format,
         folder=str(folder),
         files=sizes,
-        next_steps=(f'python -c "import onnxruntime_genai as og; og.Model({str(folder)!r})"',),
+        next_steps=(f"in Python: onnxruntime_genai.Model({str(folder)!r})",),
     )
 
 

@@ -12,12 +12,11 @@ from .shipment import Shipment
 from .written import Files, Written
 
 _SECONDS = 12 * 3600.0
-_SHOWN_LINES = 24  # of the card
 _FIRST_WORDS = 200
 
 
 def look(shipment: Shipment, *, repo: str) -> tuple[Written, str]:
-    """What an upload would send, and the beginning of its card; nothing leaves this machine."""
+    """What an upload would send, and its card up to the table; nothing leaves this machine."""
     files = contents(shipment)
     text = files[CARD]
     assert isinstance(text, bytes)
@@ -29,7 +28,7 @@ def look(shipment: Shipment, *, repo: str) -> tuple[Written, str]:
         files=_sizes(files),
         notes=(*([f"an upload would be refused: {refusal}"] if refusal else []), *notes(shipment)),
         next_steps=(),
-    ), "\n".join(text.decode().splitlines()[:_SHOWN_LINES])
+    ), text.decode().partition("\n|")[0]
 
 
 def upload(
@@ -89,9 +88,13 @@ def send(job: Mapping[str, Any], progress: child.Progress) -> str:
         done = api.create_commit(job["repo"], operations=_operations(job["files"]), commit_message=job["message"])
     except LocalTokenNotFoundError:
         raise Error("the Hub does not know who you are", hint="hf auth login, or set HF_TOKEN") from None
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled) as error:
         words = " ".join(str(error).split())[:_FIRST_WORDS]
         raise Error(f"the Hub did not take it: {words}") from None
+    except OSError as error:  # of the network, or of a file that went away
+        raise Error(
+            f"the Hub cannot be reached ({type(error).__name__})", hint="check the network, and try again"
+        ) from None
     return str(done.commit_url)
 
 

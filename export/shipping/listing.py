@@ -16,9 +16,10 @@ def written(made: Written, *, head: str, excerpt: str = "") -> RenderableType:
     parts.append(Padding(_files(made), (0, 0, 0, 2)))
     parts += [Text(printable(_sentence(note))) for note in made.notes]
     if excerpt:
-        parts += [Text("\nThe card begins:\n"), *(Text(f"  {printable(line)}") for line in excerpt.splitlines())]
+        shown = Group(*(Text(printable(line)) for line in excerpt.splitlines()))
+        parts += [Text("\nThe card begins:\n"), Padding(shown, (0, 0, 0, 2))]
     if made.next_steps:
-        parts += [Text("\nNext:"), *(Text(f"  {printable(step)}", no_wrap=True) for step in made.next_steps)]
+        parts += [Text("\nNext:"), *(Padding(Text(printable(step)), (0, 0, 0, 2)) for step in made.next_steps)]
     return Group(*parts)
 
 

@@ -24,11 +24,10 @@ _OWN: dict[str, tuple[Setting, ...]] = {
 _HEAD = """\
 #!/bin/sh
 {about}
-# Options that are added to this command go before these. The program is looked
-# for by its name, unless {variable} says where it is.
+# Words that follow this command count more than those in here. The program is
+# looked for by its name, unless {variable} says where it is.
 set -eu
-here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-"""
+here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)"""
 
 
 def write_script(shipment: Shipment, folder: Path, *, program: str, device: Device) -> Written:
@@ -53,9 +52,9 @@ def write_script(shipment: Shipment, folder: Path, *, program: str, device: Devi
 def script(shipment: Shipment, device: Device, program: str, chosen: list[Setting]) -> str:
     """The script's text. Every setting is put before the words that the user adds, so that those count."""
     variable = program.replace("-", "_").upper()
-    here = "this machine" if device.is_host else device.title
+    here = device.title.removeprefix(THIS_MACHINE)
     about = f"{program} with {shipment.artifact.checkpoint}, {shipment.format}, for {here}, by edgequant"
-    blocks = [_HEAD.format(about="\n".join(comment(about.replace(THIS_MACHINE, ""))), variable=variable)]
+    blocks = [_HEAD.format(about="\n".join(comment(about)), variable=variable)]
     for setting in reversed(chosen):
         words = shlex.join(setting.words)
         blocks.append("\n".join([*comment(setting.why), f'set -- {words} "$@"']))

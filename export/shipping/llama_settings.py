@@ -59,7 +59,7 @@ def _threads(device: Device) -> Iterator[Setting]:
     said = device.title.removeprefix(THIS_MACHINE)
     yield Setting(
         words=("--threads", str(device.decode_threads), "--threads-batch", str(device.prefill_threads)),
-        why=f"{said}: {device.decode_threads} threads write tokens best, and {device.prefill_threads} read prompts",
+        why=f"{said}: {device.decode_threads} threads for writing tokens, {device.prefill_threads} for reading prompts",
     )
 
 

@@ -1,5 +1,6 @@
 """`ollama`: a Modelfile beside the GGUF, for `ollama create`."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def write_ollama(shipment: Shipment, folder: Path) -> Written:
     files: Files = {MODELFILE: text.encode(errors="backslashreplace"), **shipment.files(), **licence_files(shipment)}
     sizes = write(shipment, folder, files, target="ollama")
     name = shipment.name.lower()
-    steps = (f"ollama create {name} -f {folder / MODELFILE}", f"ollama run {name}")
+    steps = (f"cd {shlex.quote(str(folder))}", f"ollama create {name}", f"ollama run {name}")
     return Written(
         target="ollama", format=shipment.format, folder=str(folder), files=sizes, notes=notes, next_steps=steps
     )
@@ -87,10 +88,9 @@ def _adds_bos(path: Path) -> bool:
 
 def _parameters(shipment: Shipment) -> tuple[list[str], list[str]]:
     """PARAMETER lines, and sentences about stop tokens that a Modelfile cannot hold."""
-    stops, odd = [], []
-    for text in stop_texts(shipment.origin.checkpoint.path):
-        (stops if _quotable(text) else odd).append(text)
-    said = [f"a stop token cannot be written in a Modelfile: {printable(text)}" for text in odd]
+    ends = stop_texts(shipment.origin.checkpoint.path)
+    stops = [text for text in ends if _quotable(text)]
+    said = [f"a stop token cannot be written in a Modelfile: {printable(text)}" for text in ends if text not in stops]
     lines = [f"PARAMETER num_ctx {shipment.described['context']}"]
     generation = generation_config(shipment.origin.checkpoint.path)
     lines += [f"PARAMETER {name} {value}" for name, value in stated(generation, _PARAMETERS)]

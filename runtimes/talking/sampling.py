@@ -46,23 +46,24 @@ class Sampling:
 
 def asked(generation: Mapping[str, Any], *, temperature: float | None = None) -> Sampling:
     """What generation_config.json says, greedy where it does not say `do_sample`; a temperature of one's own counts."""
-    given = {name: generation[name] for name in ("top_p", "min_p") if _is_number(generation.get(name))}
-    samples = generation.get("do_sample") is True
-    stated = generation.get("temperature")
-    said = (float(stated) if _is_number(stated) else 1.0) if samples else 0.0
+    said = _number(generation, "temperature", 1.0) if generation.get("do_sample") is True else 0.0
     chosen = said if temperature is None else temperature
-    penalty = generation.get("repetition_penalty")
-    top_k = generation.get("top_k")
+    penalty = _number(generation, "repetition_penalty", 1.0)
+    if not chosen:
+        return Sampling(repetition_penalty=penalty)
     return Sampling(
         temperature=chosen,
-        top_k=(int(top_k) if _is_number(top_k) else TOP_K) if chosen else 0,
-        repetition_penalty=float(penalty) if _is_number(penalty) else 1.0,
-        **({name: float(value) for name, value in given.items()} if chosen else {}),
+        top_k=int(_number(generation, "top_k", TOP_K)),
+        top_p=_number(generation, "top_p", 1.0),
+        min_p=_number(generation, "min_p", 0.0),
+        repetition_penalty=penalty,
     )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _number(values: Mapping[str, Any], name: str, default: float) -> float:
+    """A number of a file, `default` where it has none."""
+    value = values.get(name)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
 
 
 def choose(logits: "Logits", seen: Sequence[int], sampling: Sampling, draw: float) -> int:
@@ -114,5 +115,6 @@ def _beyond(weights: "Scores", top_p: float) -> "NDArray[np.intp]":
 def _softmax(scores: "Scores") -> "Scores":
     import numpy as np
 
-    weights: Scores = np.exp(scores - scores.max())
-    return weights / weights.sum()
+    weights = np.exp(scores - scores.max())
+    shares: Scores = weights / weights.sum()
+    return shares

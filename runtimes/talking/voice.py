@@ -93,7 +93,9 @@ class GgufVoice:
         texts: Sequence[str] = metadata.get("tokenizer.ggml.tokens") or []
         ids = {name: metadata.get(f"tokenizer.ggml.{key}_token_id") for key, name in _SPECIAL.items()}
         self.template: str | None = metadata.get(_TEMPLATE) or None
-        self.tokens = {f"{name}_token": texts[i] for name, i in ids.items() if isinstance(i, int) and i < len(texts)}
+        self.tokens: Mapping[str, str] = {
+            f"{name}_token": texts[i] for name, i in ids.items() if isinstance(i, int) and i < len(texts)
+        }
         self._is_spaced = metadata.get("tokenizer.ggml.model") == "llama" and bool(
             metadata.get("tokenizer.ggml.add_space_prefix", True)
         )
@@ -153,8 +155,8 @@ class FolderVoice:
     def __init__(self, path: str) -> None:
         self._tokenizer = Tokenizer(Path(path))
         files = self._tokenizer.files
-        self.template = files.chat_template
-        self.tokens = {f"{name}_token": token for name, token in files.special_tokens.items()}
+        self.template: str | None = files.chat_template
+        self.tokens: Mapping[str, str] = {f"{name}_token": token for name, token in files.special_tokens.items()}
         turn = files.special_ids.get("eot")
         self._ends = frozenset([*files.end_ids, *([turn] if turn is not None else [])])
 
