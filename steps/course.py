@@ -64,19 +64,7 @@ class Course:
             names = self._order.next(done, compare(self.job.folder).answer.pick)
         yield ()
 
-    def _take(self, names: Collection[str]) -> None:
-        """Take these formats through every step; none named: all that is left to do."""
-        part = self.making.part(names, reference=self.compared_with)
-        part.convert()
-        if self.job.request.verify:
-            self.checking.verify()
-        if not names:
-            self.making.check_made()
-            self.making.release(compares=True)
-        self._measure_speeds(part, FirstRound if names else AnnouncedRounds)
-        self._evaluate((FirstLook if names and self._looks else Evaluating)(job=self.job, making=part))
-
-    def _measure_speeds(self, part: Making, rounds: type[Rounds]) -> None:
+    def measure_speeds(self, part: Making, rounds: type[Rounds]) -> None:
         """Measure speed and memory, as far as these rounds go."""
 
         def hear(number: str, text: str) -> None:
@@ -89,6 +77,18 @@ class Course:
         rounds(measuring=self.job.measuring, hear=hear, tell=tell).run(takes)
         is_here = self.job.request.device.is_host
         self.job.folder.describe({"predicted": {} if is_here else speeds(self.job.plan(self.job.formats))})
+
+    def _take(self, names: Collection[str]) -> None:
+        """Take these formats through every step; none named: all that is left to do."""
+        part = self.making.part(names, reference=self.compared_with)
+        part.convert()
+        if self.job.request.verify:
+            self.checking.verify()
+        if not names:
+            self.making.check_made()
+            self.making.release(compares=True)
+        self.measure_speeds(part, FirstRound if names else AnnouncedRounds)
+        self._evaluate((FirstLook if names and self._looks else Evaluating)(job=self.job, making=part))
 
     def _evaluate(self, evaluating: Evaluating) -> None:
         """Measure quality; where that fails, speeds and sizes are there all the same."""

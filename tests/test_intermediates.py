@@ -17,6 +17,9 @@ from edgequant.convert.conversion import Failed
 from edgequant.profiles.records.request import request_of
 from edgequant.profiles.records.run_folder import RunFolder
 from edgequant.report.rebuild import compare
+from edgequant.steps.checking import Checking
+from edgequant.steps.course import Course
+from edgequant.steps.evaluating import Evaluating
 from test_pipeline import ABSENT, Log, few_items, request, row, run
 
 
@@ -29,12 +32,16 @@ def made(out: Path) -> list[str]:
 def watched(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """Step -> the formats that were there when it began; measuring itself is left out."""
     seen: dict[str, list[str]] = {}
-    for step in ("verify", "profile", "evaluate"):
+    for step, owner, method in (
+        ("verify", Checking, "verify"),
+        ("profile", Course, "measure_speeds"),
+        ("evaluate", Evaluating, "evaluate"),
+    ):
 
-        def look(self: pipeline.Run, step: str = step) -> None:
-            seen[step] = made(self.folder.path)
+        def look(self: Checking | Course | Evaluating, *_: object, step: str = step) -> None:
+            seen[step] = made(self.job.folder.path)
 
-        monkeypatch.setattr(pipeline.Run, step, look)
+        monkeypatch.setattr(owner, method, look)
     return seen
 
 
