@@ -40,9 +40,9 @@ def measure(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str
     wanted, path = spans(prepared), Path(job["reference"])
     if job["is_reference"] and compact.key_of(path) != job["reference_key"]:
         finished.forget("span")
-        made, found = computed(wanted, session, progress)
-        for number, scores in enumerate(found):
-            finished.add("span", number, scores)
+        made, own = computed(wanted, session, progress)
+        for number, of_span in enumerate(own):
+            finished.add("span", number, of_span)
         told = agreement.answers(prepared, session, tokenizer, context=settings.context)
         compact.write(replace(made, key=job["reference_key"], answers=told), path)
     reference = compact.read(path)

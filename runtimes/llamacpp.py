@@ -84,14 +84,16 @@ class LlamaCppSession:
         if len(self.tokens) + n > self._n_context:
             raise Error(f"{len(self.tokens) + n} tokens do not fit a context of {self._n_context}")
         if n == 1:
-            return self._step(token_ids[0])[0 if logits == "last" else slice(None)]
+            row: Logits = self._step(token_ids[0])[0 if logits == "last" else slice(None)]
+            return row
         parts = [token_ids[i : i + self._n_batch] for i in range(0, n, self._n_batch)]
         if logits == "all":
             return self._append_all(parts)
         for part in parts[:-1]:
             self._append(part, "none")
         self._append(parts[-1], "last")
-        return self._view(self._address_of_row(self._context, -1), 1)[0]
+        last: Logits = self._view(self._address_of_row(self._context, -1), 1)[0]
+        return last
 
     def _step(self, token_id: int) -> "Logits":
         """Append one token; its logits [1, n_vocab]."""
@@ -133,7 +135,7 @@ class LlamaCppSession:
         import numpy as np
 
         floats = (ctypes.c_float * (rows * self.n_vocab)).from_address(address)
-        return np.frombuffer(floats, np.float32).reshape(rows, self.n_vocab)
+        return np.ctypeslib.as_array(floats).reshape(rows, self.n_vocab)
 
     def rewind(self, n_tokens: int) -> None:
         """See `Session.rewind`."""

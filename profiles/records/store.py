@@ -29,10 +29,11 @@ class Store:
                 stream.truncate(data.rfind(b"\n") + 1)
 
     def append(self, rows: Iterable[Measurement]) -> None:
-        """Add rows and have them on disk before returning."""
+        """Add rows, in one piece so that an interruption between two of them cannot pass for a whole step, and have
+        them on disk before returning."""
         new = list(rows)
         with self.path.open("a", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(row.to_json()) + "\n" for row in new)
+            stream.write("".join(json.dumps(row.to_json()) + "\n" for row in new))
             stream.flush()
             os.fsync(stream.fileno())
         self.rows.extend(new)
