@@ -1,4 +1,4 @@
-"""Several models on one page: at equal memory, is a larger one quantised better than a smaller one that is not?"""
+"""Several models on one page: in equal room, is a larger one quantised better than a smaller one that is not?"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,10 @@ from .table import Report
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One format of one model; `memory_bytes` is what must fit, or else the peak RSS; `outcomes` by item, 0..1."""
+    """One format of one model; `memory_bytes` is what must fit, or else the peak RSS; `outcomes` by item, 0..1.
+
+    `room_bytes` is what models are equal in: the memory, or the size of the file.
+    """
 
     model: str
     format: str
@@ -20,6 +23,7 @@ class Entry:
     is_reference: bool
     size_bytes: int
     memory_bytes: float
+    room_bytes: float
     decode: float | None  # tokens/s
     outcomes: Mapping[str, float]
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -53,17 +57,20 @@ class Duel:
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """The entries of all models, the smallest memory first, and the duels at equal memory."""
+    """The entries of all models, those of the least room first, and the duels in equal room, `by` "memory" or
+    "size"."""
 
+    by: str
     entries: tuple[Entry, ...]
     duels: tuple[Duel, ...]
     n_common: int  # items that every entry answered
     notes: tuple[str, ...] = ()
 
 
-def compare(reports: Sequence[Report]) -> Models:
-    """Compare the models of several runs; `Error` where they share no items, or are one model alone."""
-    entries = sorted((entry for report in reports for entry in _entries(report)), key=lambda e: e.memory_bytes)
+def compare(reports: Sequence[Report], *, by: str = "memory") -> Models:
+    """Compare the models of several runs in equal memory, or in files of equal size; `Error` where they share no items,
+    or are one model alone."""
+    entries = sorted((entry for report in reports for entry in _entries(report, by)), key=lambda e: e.room_bytes)
     if len({entry.model for entry in entries}) < 2:
         raise Error("these runs are of one model alone", hint="edgequant report RUN compares its formats")
     common = set.intersection(*(set(entry.outcomes) for entry in entries))
@@ -72,6 +79,7 @@ def compare(reports: Sequence[Report]) -> Models:
             "these runs share no items", hint="evaluate them with the same tasks: edgequant evaluate RUN --suite"
         )
     return Models(
+        by=by,
         entries=tuple(entries),
         duels=tuple(_corrected(list(_pairs(entries)), common)),
         n_common=len(common),
@@ -79,7 +87,7 @@ def compare(reports: Sequence[Report]) -> Models:
     )
 
 
-def _entries(report: Report) -> Iterator[Entry]:
+def _entries(report: Report, by: str) -> Iterator[Entry]:
     counted = latest(report.measurements)
     for row in report.rows:
         memory = row.value("must_fit_bytes") or row.value("peak_rss_bytes")
@@ -94,6 +102,7 @@ def _entries(report: Report) -> Iterator[Entry]:
             is_reference=row.is_reference,
             size_bytes=row.size_bytes,
             memory_bytes=memory,
+            room_bytes=memory if by == "memory" else row.size_bytes,
             decode=row.value("decode_tokens_per_second"),
             outcomes=dict(zip(items, answered.samples, strict=True)),
             kinds=dict(zip(items, answered.parameters.get("kinds", ()), strict=False)),
@@ -101,13 +110,13 @@ def _entries(report: Report) -> Iterator[Entry]:
 
 
 def _pairs(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """For every two models: each format of the smaller against the larger's largest that takes no more memory."""
+    """For every two models: each format of the smaller against the larger's most accurate that takes no more room."""
     models = sorted({(entry.n_parameters, entry.model) for entry in entries})
     for (_, small), (_, large) in combinations(models, 2):
         for smaller in (entry for entry in entries if entry.model == small):
-            fitting = [e for e in entries if e.model == large and e.memory_bytes <= smaller.memory_bytes]
+            fitting = [e for e in entries if e.model == large and e.room_bytes <= smaller.room_bytes]
             if fitting:
-                yield max(fitting, key=lambda e: (sum(e.outcomes.values()) / len(e.outcomes), -e.memory_bytes)), smaller
+                yield max(fitting, key=lambda e: (sum(e.outcomes.values()) / len(e.outcomes), -e.room_bytes)), smaller
 
 
 def _corrected(pairs: Sequence[tuple[Entry, Entry]], common: set[str]) -> Iterator[Duel]:

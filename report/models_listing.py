@@ -13,14 +13,14 @@ from .models import Duel, Entry, Models
 from .terminal import printable
 
 _ENTRIES = ("Model", "Format", "Size", "Memory", "Decode", "Accuracy")
-_DUELS = ("Memory", "Larger model", "Smaller model", "Points more", "95 %", "p", "Better")
+_DUELS = ("Room", "Larger model", "Smaller model", "Points more", "95 %", "p", "Better")
 
 
 def listing(found: Models) -> RenderableType:
     """Entries, duels and what they come to, for a terminal."""
     parts: list[RenderableType] = [_table("Models", _ENTRIES, [_entry(entry) for entry in found.entries])]
     if found.duels:
-        parts += [Text(), _table("At equal memory", _DUELS, [_duel(duel) for duel in found.duels])]
+        parts += [Text(), _table(_title(found), _DUELS, [_duel(duel) for duel in found.duels])]
     parts += [Text(), *(Text(printable(said)) for said in sentences(found))]
     parts += [Text(printable(note), style="dim") for note in _notes(found)]
     return Group(*parts)
@@ -28,7 +28,7 @@ def listing(found: Models) -> RenderableType:
 
 def markdown(found: Models) -> str:
     """The same as Markdown text; everything that came from outside is escaped."""
-    blocks = ["# Models at equal memory", *(escaped(said) for said in sentences(found))]
+    blocks = [f"# Models {_title(found).lower()}", *(escaped(said) for said in sentences(found))]
     blocks.append(_rows(_ENTRIES, [_entry(entry) for entry in found.entries]))
     if found.duels:
         blocks.append(_rows(_DUELS, [_duel(duel) for duel in found.duels]))
@@ -41,10 +41,11 @@ def sentences(found: Models) -> Iterator[str]:
     """The answer for each model's unquantised format, as a person would say it."""
     asked = [duel for duel in found.duels if duel.smaller.is_reference]
     if not asked:
-        yield "No larger model, however quantised, takes as little memory as a smaller one unquantised."
+        room = "takes as little memory" if found.by == "memory" else "is as small a file"
+        yield f"No larger model, however quantised, {room} as a smaller one unquantised."
     for duel in asked:
         loss, larger, smaller = duel.paired.loss, duel.larger, duel.smaller
-        room = f"In the {numbers.size(smaller.memory_bytes)} of {smaller.name}"
+        room = f"In the {numbers.size(smaller.room_bytes)} of {smaller.name}"
         between = f"95 % interval {numbers.span(loss, numbers.points)}, {duel.paired.n} items"
         if duel.verdict == "neither":
             yield f"{room}, {larger.name} cannot be told apart from it ({between})."
@@ -53,6 +54,10 @@ def sentences(found: Models) -> Iterator[str]:
             better = larger if duel.verdict == "larger" else smaller
             points = numbers.points(abs(loss.estimate))
             yield f"{room}, {larger.name} answers {points} points {word} ({between}): take {better.name}."
+
+
+def _title(found: Models) -> str:
+    return "At equal memory" if found.by == "memory" else "At equal size"
 
 
 def _entry(entry: Entry) -> tuple[str, ...]:
@@ -65,8 +70,8 @@ def _entry(entry: Entry) -> tuple[str, ...]:
 def _duel(duel: Duel) -> tuple[str, ...]:
     loss = duel.paired.loss
     return (
-        numbers.size(duel.smaller.memory_bytes),
-        f"{duel.larger.name} ({numbers.size(duel.larger.memory_bytes)})",
+        numbers.size(duel.smaller.room_bytes),
+        f"{duel.larger.name} ({numbers.size(duel.larger.room_bytes)})",
         duel.smaller.name,
         numbers.points(loss.estimate),
         numbers.span(loss, numbers.points),
@@ -76,10 +81,11 @@ def _duel(duel: Duel) -> tuple[str, ...]:
 
 
 def _notes(found: Models) -> Iterator[str]:
+    fits = "takes no more memory" if found.by == "memory" else "is no larger"
     yield (
         f"Over the {found.n_common} items that all answered. Memory is what must fit. Each format of the smaller model "
-        "meets the larger model's most accurate one that takes no more memory; p is McNemar's, corrected for the "
-        "number of comparisons (Holm)."
+        f"meets the larger model's most accurate one that {fits}: having been chosen by these items flatters it a "
+        "little. p is McNemar's, corrected for the number of comparisons (Holm)."
     )
     yield from found.notes
 

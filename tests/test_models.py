@@ -87,6 +87,14 @@ def test_no_larger_one_is_small_enough() -> None:
     assert found.duels == () and "takes as little memory" in next(iter(models_listing.sentences(found)))
 
 
+def test_files_of_equal_size() -> None:
+    """By size other formats meet than by memory."""
+    found = models.compare([SMALL, LARGE], by="size")
+    sizes = [entry.size_bytes for entry in found.entries]
+    assert sizes == sorted(sizes) and all(duel.larger.size_bytes <= duel.smaller.size_bytes for duel in found.duels)
+    assert {(duel.larger.name, duel.smaller.name) for duel in found.duels} != {("large Q4_0", "small F16")}
+
+
 def test_what_cannot_be_compared() -> None:
     with pytest.raises(Error, match="one model alone"):
         models.compare([SMALL, SMALL])
