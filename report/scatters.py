@@ -20,7 +20,7 @@ def size(report: Report) -> Figure | None:
     rows = [r for r in report.rows if r.size_bytes is not None and r.value("kl_divergence") is not None]
     points = [_point(r, mb(r.size_bytes or 0), None) for r in rows]
     limit = report.answer.limits.max_size_bytes
-    data = {"slider": "max_memory_bytes", "axis": "MB on disk", "line": "memory", "better": "left"}
+    data: dict[str, Any] = {"slider": "max_memory_bytes", "axis": "MB on disk", "line": "memory", "better": "left"}
     data["limits"] = [] if limit is None else [{"value": mb(limit), "text": f"files up to {numbers.size(limit)}"}]
     lead = "What lies beyond the line of your memory cannot fit; a peak is larger than its file."
     return _scatter("size", "Size against quality", rows, points, "size", lead, data)
@@ -30,7 +30,13 @@ def speed(report: Report) -> Figure | None:
     """Files by decode speed; None where nothing has both speed and divergence."""
     rows = [r for r in report.rows if r.value(DECODE) is not None and r.value("kl_divergence") is not None]
     points = [_point(r, r.value(DECODE) or 0, r.cells[DECODE].interval) for r in rows]
-    data = {"slider": "min_decode", "axis": "tokens/s written", "line": "speed", "limits": [], "better": "right"}
+    data: dict[str, Any] = {
+        "slider": "min_decode",
+        "axis": "tokens/s written",
+        "line": "speed",
+        "limits": [],
+        "better": "right",
+    }
     emulated = [r.format for r in rows if r.mark("emulated")]
     lead = "These are this machine's speeds, not the device's. " if emulated else ""
     lead += "Horizontal bars are 95 % intervals of the median."

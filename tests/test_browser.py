@@ -177,7 +177,7 @@ def test_names_from_outside_are_shown_and_never_run(opened: Any, hostile: Path) 
     assert it.page.locator("h1").inner_text().startswith(shown)
     assert it.ask("document.querySelectorAll('main img, main script, main iframe').length") == 0
     assert shown in names(it)
-    it.page.get_by_text("Speed", exact=True).click()
+    it.page.get_by_role("radio", name="Speed").check()
     assert it.page.locator("#answer").inner_text() == typeset(f"Ship {shown}.")
     rows = it.ask("JSON.parse(document.getElementById('rows').textContent).map(r => r.format)")
     assert recorded.HOSTILE in rows

@@ -18,7 +18,8 @@ from edgequant.report.columns import standing
 from edgequant.report.page import typeset
 from edgequant.report.pick import pick
 from edgequant.report.table import Report
-from opening import names, planned, under, written
+from opening import Opened, names, planned, under, written
+from situations import situations as recorded_situations
 
 pytestmark = pytest.mark.slow
 
@@ -172,12 +173,28 @@ SAYS = """positions => {
 @pytest.mark.parametrize("name", situations())
 def test_the_page_says_what_pick_says(opened: Any, tmp_path: Path, name: str) -> None:
     report = situations()[name]
-    it = opened(written(report, tmp_path))
+    asked_at_many_stops(opened(written(report, tmp_path)), report, n=60)
+
+
+def test_the_page_says_what_pick_says_in_every_situation_of_the_table(
+    opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgequant.report.page.plotly_script", lambda: "")
+    plain = recorded.report(quantised_source=None)
+    for number, told in enumerate(recorded_situations()):
+        report = replace(plain, rows=tuple(told.rows), answer=pick(told.rows, told.limits), groups=())
+        it = opened(written(report, tmp_path / str(number)))
+        asked_at_many_stops(it, report, n=10)
+        it.context.close()
+
+
+def asked_at_many_stops(it: Opened, report: Report, *, n: int) -> None:
+    """Compare the page with `pick` at so many places of the controls by chance, and at both ends."""
     sliders = choices(report).sliders
     counts = [len(slider["stops"]) for slider in sliders]
     dice = random.Random(11)
-    asked = [(*(dice.randrange(n) for n in counts), dice.randrange(3)) for _ in range(60)]
-    asked += [(0, 0, 0, 0), (*(n - 1 for n in counts), 0)]
+    asked = [(*(dice.randrange(count) for count in counts), dice.randrange(3)) for _ in range(n)]
+    asked += [(0, 0, 0, 0), (*(count - 1 for count in counts), 0)]
     # a slider of a least speed runs from no limit on the left to the tightest on the right
     shown = [[i, counts[1] - 1 - j, k, p] for i, j, k, p in asked]
     for at, said in zip(asked, it.ask(SAYS, shown), strict=True):

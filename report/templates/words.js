@@ -31,13 +31,15 @@ const edgequant = (() => {
     const below = bottom + 8 + tip.offsetHeight < innerHeight;
     tip.style.top = `${below ? bottom + 8 : Math.max(8, top - 8 - tip.offsetHeight)}px`;
   };
+  let explained = null;
   const explain = (anchor, paragraphs) => {
+    explained = anchor;
     tip.replaceChildren(...paragraphs.map((text) => element("p", {}, text)));
     tip.showPopover();
     place(anchor);
   };
   const canExplain = typeof tip.showPopover === "function";
-  addEventListener("scroll", () => canExplain && tip.matches(":popover-open") && tip.hidePopover(), { passive: true, capture: true });
+  addEventListener("scroll", () => explained && canExplain && tip.matches(":popover-open") && place(explained), { passive: true, capture: true });
 
   const notes = (mark) => mark.getAttribute("aria-describedby").trim().split(" ").map((id) => {
     const what = document.querySelector(`#${id} .what`);
