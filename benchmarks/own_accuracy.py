@@ -65,7 +65,8 @@ def _divergence(job: dict[str, Any]) -> dict[str, Any]:
         for number, window in enumerate(windows)
     ]
     if job["is_reference"]:
-        compact.write(computed(wanted, session, lambda text: None), Path(job["reference"]))
+        made, _ = computed(wanted, session, lambda text: None)
+        compact.write(made, Path(job["reference"]))
         return {}
     reference = compact.read(Path(job["reference"]))
     return {"kl_divergence": [compared(span, session, reference)["kl_divergence"] for span in wanted]}
