@@ -1,11 +1,12 @@
 """Intervals for what a run measures: means, medians, shares, and item-by-item differences between two formats."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from math import comb, exp, fsum, sqrt
 from statistics import NormalDist, median
 
 CONFIDENCE = 0.95
+FLIPS = 9_999  # of signs: the least p is 0.0001
 RESAMPLES = 2000  # percentile limits of a mean move by about 1 % of the interval's width at this count
 
 
@@ -30,9 +31,9 @@ class Paired:
     n: int
     reference_share: float  # right answers of the reference, 0..1
     candidate_share: float
-    lost: int  # items that the reference has right and the candidate wrong
+    lost: int  # items that the reference has right and the candidate wrong; of shares between 0 and 1 none counts
     gained: int  # the reverse
-    p_value: float  # exact McNemar, two-sided: the sign test where outcomes are shares
+    p_value: float  # two-sided: exact McNemar; where outcomes are shares, of the mean difference under flips of signs
     loss: Interval
 
     @property
@@ -53,10 +54,15 @@ def bootstrap_mean(
 
     if len(samples) < 2:
         raise ValueError("a bootstrap interval needs at least two samples")
-    values = np.asarray(samples, dtype=np.float64)
-    chosen = np.random.default_rng(seed).integers(0, len(values), size=(resamples, len(values)))
+    values, chance = np.asarray(samples, dtype=np.float64), np.random.default_rng(seed)
+    means = np.concatenate(
+        [
+            values[chance.integers(0, len(values), size=(n, len(values)))].mean(axis=1)
+            for n in _blocks(resamples, values)
+        ]
+    )
     tail = (1 - confidence) / 2
-    low, high = np.quantile(values[chosen].mean(axis=1), [tail, 1 - tail])
+    low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(low=float(low), high=float(high), estimate=float(values.mean()), confidence=confidence)
 
 
@@ -103,27 +109,30 @@ def paired_difference(
     Of outcomes that are all 0 or 1 the interval is Tango's score interval for a difference of paired proportions
     (Statistics in Medicine 17 (1998) 891-908). A paired bootstrap would do for many flips; with none it has no width
     and claims a certainty that no finite set of items gives. This one is then +- z^2 / (n + z^2): 3.1 points for 120
-    items. Where outcomes are shares, as MC2's are, it is a bootstrap of the paired differences.
+    items. Where outcomes are shares, as MC2's are, it is a bootstrap of the paired differences, and the p-value is that
+    of their mean when each may as well have had the other sign: every share moves a little, so that counting how many
+    moved which way would find a difference in what is none.
     """
     if len(reference) != len(candidate):
         raise ValueError("both formats must have answered the same items")
     before, after, n = _total(reference), _total(candidate), len(reference)
     differences = [r - c for r, c in zip(reference, candidate, strict=True)]
-    lost, gained = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
+    lost, gained = differences.count(1), differences.count(-1)  # a whole difference is one between a 1 and a 0
+    p_value = _mcnemar(lost, gained)
     if {*reference, *candidate} <= {0, 1}:
         low, high = _tango(lost, gained, n, _z(confidence))
     elif n > 1:
         between = bootstrap_mean(differences, confidence=confidence)
-        low, high = between.low, between.high
+        low, high, p_value = between.low, between.high, _signs_flipped(differences)
     else:
-        low, high = -1.0, 1.0  # one share says nothing about its own spread
+        low, high, p_value = -1.0, 1.0, 1.0  # one share says nothing about its own spread
     return Paired(
         n=n,
         reference_share=before / n,
         candidate_share=after / n,
         lost=lost,
         gained=gained,
-        p_value=_mcnemar(lost, gained),
+        p_value=p_value,
         loss=Interval(low=100 * low, high=100 * high, estimate=100 * (before - after) / n, confidence=confidence),
     )
 
@@ -173,6 +182,29 @@ def _mcnemar(lost: int, gained: int) -> float:
     flips, fewer = lost + gained, min(lost, gained)
     tail: float = sum(comb(flips, k) for k in range(fewer + 1)) / 2**flips
     return min(1.0, 2 * tail)
+
+
+def _signs_flipped(differences: Sequence[float]) -> float:
+    """Two-sided p of the mean: the share of random flips of signs that bring it as far from zero.
+
+    Source: Fisher's randomisation test for pairs, as in Good, Permutation, Parametric and Bootstrap Tests of
+    Hypotheses (2005), section 3.2; the observed signs count as one of the flips, so that no p is zero.
+    """
+    import numpy as np
+
+    values, chance = np.asarray(differences, dtype=np.float64), np.random.default_rng(0)
+    observed, as_far = abs(float(values.sum())), 1
+    for n in _blocks(FLIPS, values):
+        signs = 1 - 2 * chance.integers(0, 2, size=(n, len(values)), dtype=np.int8)
+        as_far += int((np.abs(signs @ values) >= observed - 1e-12).sum())
+    return as_far / (FLIPS + 1)
+
+
+def _blocks(n: int, values: Sized) -> Iterator[int]:
+    """`n` draws of as many as there are values, in blocks that take some 10 MB."""
+    at_once = max(1, 1_000_000 // len(values))
+    for start in range(0, n, at_once):
+        yield min(at_once, n - start)
 
 
 def _tango(lost: int, gained: int, n: int, z: float) -> tuple[float, float]:

@@ -139,6 +139,6 @@ def _follows(rule: Mapping[str, Any], answer: str) -> bool:
 def _forms(answer: str) -> Iterator[str]:
     """IFEval's eight: lines may be an introduction or a farewell, asterisks Markdown."""
     lines = answer.split("\n")
-    for part in (answer, "\n".join(lines[1:]), "\n".join(lines[:-1]), "\n".join(lines[1:-1])):
+    for part in (answer, *("\n".join(rest).strip() for rest in (lines[1:], lines[:-1], lines[1:-1]))):
         yield part
         yield part.replace("*", "")

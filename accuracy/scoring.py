@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from ..runtimes.session import Prompt, Session
@@ -12,6 +13,8 @@ from .public import metrics
 Decode = Callable[[Sequence[int]], str]
 SCORED = ("choice", "word")  # by log-likelihood; dialogues have no key, and everything else is generated
 _NUMBER = re.compile(r"-?\d+(?:[.,]\d+)*")
+_THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
+_MINUS = "\N{MINUS SIGN}"
 _PORTION = 32
 _LOOKED_EVERY = 8  # tokens between two looks for a text that ends an answer
 
@@ -98,10 +101,16 @@ def matches(text: str, answers: Sequence[str]) -> bool:
     """Whether a generated text is one of the answers.
 
     An answer that is a number also counts as the last number of the text, as in the flexible matching that is usual
-    for GSM8K: "17 + 25 = 42" answers 42.
+    for GSM8K: "17 + 25 = 42" answers 42, and so does "42.0". Commas stand between thousands; "2,5" is no number.
     """
     given = normalise(text)
     if given in {normalise(answer) for answer in answers}:
         return True
-    numbers = [number.replace(",", "") for number in _NUMBER.findall(given)]
-    return bool(numbers) and numbers[-1] in {answer.replace(",", "") for answer in answers if _NUMBER.fullmatch(answer)}
+    numbers = _NUMBER.findall(given.replace(_MINUS, "-"))
+    last = _number(numbers[-1]) if numbers else None
+    return last is not None and last in [_number(answer.replace(_MINUS, "-")) for answer in answers]
+
+
+def _number(said: str) -> Decimal | None:
+    plain = said.replace(",", "") if _THOUSANDS.fullmatch(said) else said
+    return Decimal(plain) if re.fullmatch(r"-?\d+(\.\d+)?", plain) else None

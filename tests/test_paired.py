@@ -126,6 +126,35 @@ def test_bootstrap_of_the_mean_against_scipy() -> None:
     assert abs(ours.high - theirs.high) < 0.03 * width
 
 
+def test_shares_by_their_mean_against_scipy() -> None:
+    """Shares that hardly move are no flips, however many they are: the mean decides."""
+    rng = np.random.default_rng(5)
+    shares = rng.uniform(0.2, 0.8, 400)
+    for shift, spread in [(0.0, 0.02), (0.004, 0.02), (0.0003, 0.0001)]:
+        moved = shares - rng.normal(shift, spread, 400)
+        found = paired_difference(shares.tolist(), moved.tolist())
+        expected = stats.permutation_test(
+            (shares - moved,),
+            np.sum,
+            permutation_type="samples",
+            n_resamples=9_999,
+            random_state=np.random.default_rng(1),
+        )
+        assert (found.lost, found.gained) == (0, 0)
+        assert found.p_value == pytest.approx(expected.pvalue, abs=0.02)
+
+
+def test_shares_beside_flips() -> None:
+    """Forty items lost and ten gained are seen beside shares that tremble."""
+    rng = np.random.default_rng(6)
+    shares = rng.uniform(0.2, 0.8, 800)
+    reference = [1.0] * 540 + [0.0] * 460 + shares.tolist()
+    candidate = [0.0] * 40 + [1.0] * 510 + [0.0] * 450 + (shares + rng.normal(0, 1e-4, 800)).tolist()
+    found = paired_difference(reference, candidate)
+    assert (found.lost, found.gained) == (40, 10)
+    assert found.p_value < 0.001 and found.loss.low > 0
+
+
 def test_bootstrap_is_repeatable_and_needs_two() -> None:
     assert bootstrap_mean([1, 2, 4], seed=3) == bootstrap_mean([1, 2, 4], seed=3)
     assert bootstrap_mean([1, 2, 4, 9], seed=3) != bootstrap_mean([1, 2, 4, 9], seed=4, resamples=50)

@@ -275,6 +275,12 @@ def test_normalising(text: str, expected: str) -> None:
         ("I have 12 apples and 3 pears", ["12"], False),
         ("42nd street", ["forty-two"], False),
         ("one", ["1"], False),
+        ("it is 2,5", ["25"], False),
+        ("3 - 8 = \N{MINUS SIGN}5", ["-5"], True),
+        ("3 - 8 = \N{MINUS SIGN}5", ["5"], False),
+        ("so 3.0", ["3"], True),
+        ("version 1.2.3", ["3"], False),
+        ("12,345.50 in all", ["12345.5"], True),
     ],
 )
 def test_matching(text: str, answers: list[str], expected: bool) -> None:

@@ -79,6 +79,7 @@ _UNWRAPPED = (
     (r"sqrt(\[[^\]]*\])(\w)", r"sqrt\1{\2}"),
     (r"sqrt(?!\[)([^{])", r"sqrt{\1}"),
 )
+_PLAIN = re.compile(r"[+-]?(\d+/\d+|\d+\.?\d*|\.\d+)")
 _FRACTION = re.compile(r"(-?)\\frac\{(-?\d+)\}\{(-?\d+)\}")
 
 
@@ -138,6 +139,8 @@ def same(first: str, second: str) -> bool:
 
 def _value(said: str) -> Fraction | None:
     said = _FRACTION.sub(r"\1\2/\3", said)
+    if not _PLAIN.fullmatch(said):  # an exponent could ask for a number of a gigabyte
+        return None
     try:
         return Fraction(said)
     except (ValueError, ZeroDivisionError):
