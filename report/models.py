@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from math import inf
 
 from .. import Error
 from ..accuracy.paired import CONFIDENCE, Paired, holm, paired_difference
@@ -25,6 +26,7 @@ class Entry:
     memory_bytes: float
     room_bytes: float
     decode: float | None  # tokens/s
+    divergence: float | None  # from its own model's reference, nats a token
     outcomes: Mapping[str, float]
     kinds: Mapping[str, str] = field(default_factory=dict)
 
@@ -104,19 +106,27 @@ def _entries(report: Report, by: str) -> Iterator[Entry]:
             memory_bytes=memory,
             room_bytes=memory if by == "memory" else row.size_bytes,
             decode=row.value("decode_tokens_per_second"),
+            divergence=row.value("kl_divergence"),
             outcomes=dict(zip(items, answered.samples, strict=True)),
             kinds=dict(zip(items, answered.parameters.get("kinds", ()), strict=False)),
         )
 
 
 def _pairs(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """For every two models: each format of the smaller against the larger's most accurate that takes no more room."""
+    """For every two models: each format of the smaller against the larger's least divergent that takes no more room.
+
+    Not its most accurate: chosen by the items on which it is then judged, it would look better than it is.
+    """
     models = sorted({(entry.n_parameters, entry.model) for entry in entries})
     for (_, small), (_, large) in combinations(models, 2):
         for smaller in (entry for entry in entries if entry.model == small):
             fitting = [e for e in entries if e.model == large and e.room_bytes <= smaller.room_bytes]
             if fitting:
-                yield max(fitting, key=lambda e: (sum(e.outcomes.values()) / len(e.outcomes), -e.room_bytes)), smaller
+                yield min(fitting, key=_divergence), smaller
+
+
+def _divergence(entry: Entry) -> tuple[float, float]:
+    return (inf if entry.divergence is None else entry.divergence, -entry.room_bytes)
 
 
 def _corrected(pairs: Sequence[tuple[Entry, Entry]], common: set[str]) -> Iterator[Duel]:

@@ -84,8 +84,8 @@ def _notes(found: Models) -> Iterator[str]:
     fits = "takes no more memory" if found.by == "memory" else "is no larger"
     yield (
         f"Over the {found.n_common} items that all answered. Memory is what must fit. Each format of the smaller model "
-        f"meets the larger model's most accurate one that {fits}: having been chosen by these items flatters it a "
-        "little. p is McNemar's, corrected for the number of comparisons (Holm)."
+        f"meets the larger model's least divergent one that {fits}; p is McNemar's, corrected for the number of "
+        "comparisons (Holm)."
     )
     yield from found.notes
 
