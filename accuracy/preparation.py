@@ -47,7 +47,7 @@ def prepare(job: Mapping[str, Any]) -> dict[str, Any]:
     prepared = {
         "folder": str(Path(job["folder"]).absolute()),
         "windows": cut,
-        "passage": passage(tokens, context=job["context"], begin=tokenizer.begin()),
+        "passage": passage(tokens, context=passage_context(job), begin=tokenizer.begin()),
         "asked": [row for row in _asked(tokenizer) if encoding.length(row) <= job["context"]],
         "items": fitting,
     }
@@ -71,6 +71,13 @@ def _asked(tokenizer: Tokenizer) -> Iterator[dict[str, Any]]:
     written = [item for item in items.read(items.built_in()) if item.type != "choice"]
     for item in limited(written, N_ANSWERS, key=lambda item: item.id, stratum=lambda item: item.kind):
         yield {**encode_item(item, tokenizer), "max_tokens": ANSWER_TOKENS}
+
+
+def passage_context(job: Mapping[str, Any]) -> int:
+    """Tokens that the passage may take: what is scored after the last depth may stand beyond a context of that depth,
+    where the model was trained for it (`job["longest_context"]`, which may be missing)."""
+    context, longest = int(job["context"]), int(job.get("longest_context", 0))
+    return max(context, min(longest, DEPTHS[-1] + DEPTH_POSITIONS + 1)) if context >= DEPTHS[-1] else context
 
 
 def passage(tokens: Sequence[int], *, context: int, begin: Sequence[int]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def measure(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str
     none) with judge_model. What failed by itself is told in "failures", by metric.
     """
     prepared = read_prepared(Path(job["prepared"]))
-    settings = replace(Settings(**job["settings"]), sequences=SEQUENCES)
+    settings = _settings(job, prepared)
     session = open_session(job["container"], job["path"], settings)
     tokenizer = Tokenizer(Path(prepared["folder"]))
     finished = Resumption(
@@ -74,6 +74,12 @@ def measure(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str
             **_about_items(prepared["items"], scores),
         },
     }
+
+
+def _settings(job: Mapping[str, Any], prepared: Mapping[str, Any]) -> Settings:
+    """The job's, with room for the whole passage, which may be a little longer than the context."""
+    settings, passage = Settings(**job["settings"]), prepared.get("passage") or {"tokens": ()}
+    return replace(settings, sequences=SEQUENCES, context=max(settings.context, len(passage["tokens"])))
 
 
 def _compared(

@@ -91,6 +91,7 @@ class Evaluating:
             "suite": request.suite,
             "limit": request.limit,
             "context": self.job.context,
+            "longest_context": self.job.measuring.longest_context,
             "target": str(folder.prepared),
         }
         public = any(source.public for source in self.job.sources)

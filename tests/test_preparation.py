@@ -11,7 +11,15 @@ from edgequant import Error
 from edgequant.accuracy import items
 from edgequant.accuracy.divergence import scored_positions
 from edgequant.accuracy.items import Item
-from edgequant.accuracy.preparation import UNSCORED_TOKENS, encode_item, passage, prepare, read_prepared, windows
+from edgequant.accuracy.preparation import (
+    UNSCORED_TOKENS,
+    encode_item,
+    passage,
+    passage_context,
+    prepare,
+    read_prepared,
+    windows,
+)
 from edgequant.convert.vocabulary.tokenizer import Tokenizer
 
 BOS, EOS = 295, 296
@@ -229,3 +237,19 @@ def test_public_sets_and_ones_own_together(job: dict[str, Any], tmp_path: Path) 
     assert [(item["set"], item["metric"], item["right"], item["n_characters"]) for item in public] == [
         ("arc_easy", "acc_norm", 1, [2, 7])
     ]
+
+
+@pytest.mark.parametrize(
+    ("context", "longest", "expected"),
+    [
+        (2048, 8192, 2561),
+        (2048, 2048, 2048),
+        (2048, 0, 2048),
+        (4096, 8192, 4096),
+        (1024, 8192, 1024),
+        (2048, 2300, 2300),
+    ],
+)
+def test_after_2048_tokens_is_scored_beyond_a_context_of_so_many(context: int, longest: int, expected: int) -> None:
+    """What is scored after 2,048 tokens needs 513 more, and only where the model was trained for them."""
+    assert passage_context({"context": context, "longest_context": longest}) == expected
