@@ -166,3 +166,7 @@ def test_outcomes_of_written_answers() -> None:
         "instruction_level_strict": 0.5,
         "instruction_level_loose": 1.0,
     }
+
+
+def test_an_exponent_asks_for_no_number_of_a_gigabyte() -> None:
+    assert not math_answers.same("1e1000000000", "5") and math_answers.same("1/2", r"\frac{1}{2}")

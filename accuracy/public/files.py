@@ -15,7 +15,11 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every row and where it stands, "FILE, line N"; blank lines are passed over."""
     if not path.is_file():
         raise Error(f"there is no file {path}")
-    with path.open("rb") as file:
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise Error(f"{path} cannot be read: {error.strerror}") from None
+    with opened as file:
         is_array = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
         file.seek(0)
         yield from _array(path) if is_array else _lines(path, file)
@@ -50,7 +54,7 @@ def _row(value: Any, where: str) -> dict[str, Any]:
 def _array(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Objects of one array, each with the line that it begins on."""
     if path.stat().st_size > _MAX_ARRAY_BYTES:
-        raise Error(f"{path}: an array of more than {_MAX_ARRAY_BYTES:,} bytes", hint="one JSON object a line")
+        raise Error(f"{path}, line 1: an array of more than {_MAX_ARRAY_BYTES:,} bytes", hint="one JSON object a line")
     try:
         said = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -32,6 +32,14 @@ class Question:
     def __post_init__(self) -> None:
         if self.choices and not (len(self.choices) > 1 and 0 <= self.right < len(self.choices)):
             raise ValueError(f"of {len(self.choices)} choices none has the index {self.right}")
+        if not all(each.strip() for each in self.choices):
+            raise ValueError("a choice is empty")
+        if self.true and (all(self.true) or not any(self.true)):
+            raise ValueError("of its choices all are true, or none is")
+        try:
+            "".join((self.text, self.answer, self.reference, *self.choices, *self.texts, *self.turns)).encode()
+        except UnicodeEncodeError:
+            raise ValueError("half of a surrogate pair is no character") from None
 
     def worked(self) -> str:
         """The question with its answer after it, as lm-evaluation-harness shows an example: one space between."""
