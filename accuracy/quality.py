@@ -130,10 +130,15 @@ def _judged(
         return {}, ""
     context = Settings(**job["settings"]).context
     said = finished.take("talk", 0, lambda: agreement.dialogues(asked, session, tokenizer, context=context))
+    rated: dict[str, float] = {}
     try:
-        return judge.scores(job["judge"], said, model=job.get("judge_model", ""), progress=progress), ""
+        for number, (name, messages) in enumerate(said.items()):
+            progress(f"judged {number + 1} of {len(said)}")
+            rate = partial(judge.rating, job["judge"], messages, model=job.get("judge_model", ""))
+            rated[name] = finished.take("rating", number, rate)
     except Error as error:
         return {}, str(error)
+    return rated, ""
 
 
 def _divergences(found: Sequence[Mapping[str, Sequence[float]]], prepared: Mapping[str, Any]) -> dict[str, list[float]]:

@@ -63,7 +63,7 @@ class Evaluating:
             prepared=folder.prepared,
             digest=self._digest(),
             compact=folder.compact,
-            scratch=folder.scratch,
+            unfinished=folder.unfinished,
             judge=self.job.request.judge,
             judge_model=self.job.request.judge_model,
         )

@@ -59,7 +59,7 @@ def server() -> Iterator[Server]:
 def test_each_turn_is_rated_with_what_was_said_before(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(judge.KEY_VARIABLE, "secret")
     server.texts = ["Short, but right. [[7]]", "As an example [[5]] is middling; this is better: [[9]]"]
-    assert judge.scores(server.url, {"q": TALK}, model="m", progress=lambda text: None) == {"q": 8.0}
+    assert judge.rating(server.url, TALK, model="m") == 8.0
     first, second = server.asked
     assert first["path"] == "/v1/chat/completions" and first["key"] == "Bearer secret"
     assert (first["model"], first["temperature"]) == ("m", 0)

@@ -65,7 +65,7 @@ def quality(folder: Path, scratch: Path, *, reference: str = "F32", digest: str 
         prepared=folder / "prepared.json",
         digest=digest,
         compact=scratch / "reference.npz",
-        scratch=scratch / "scratch",
+        unfinished=scratch / "unfinished",
     )
 
 
@@ -120,6 +120,17 @@ def test_without_the_reference_s_answers_nothing_is_compared(folder: Path, tmp_p
     assert outcome.status == "error" and "computed from something else" in outcome.note
 
 
+def test_what_failed_keeps_what_it_had_finished(folder: Path, tmp_path: Path) -> None:
+    """For the next attempt; what ended well keeps nothing."""
+    ours = quality(folder, tmp_path)
+    measured(ours, folder, "F32")
+    assert not ours.unfinished.exists()
+    replace(ours, digest="other").measure(artifact(folder, "F16"))
+    assert len(list(ours.unfinished.iterdir())) == 1
+    measured(ours, folder, "F16")
+    assert len(list(ours.unfinished.iterdir())) == 1
+
+
 def job(ours: Quality, folder: Path, name: str, scratch: Path) -> dict[str, Any]:
     made = artifact(folder, name)
     return {
@@ -166,6 +177,40 @@ def test_what_was_interrupted_goes_on_at_the_item_where_it_stopped(
     assert again == whole
     other = child_s.measure({**asked, "key": "of something else"}, spans.append)
     assert other == whole and computed == [1, 0, 2, 1]
+
+
+def test_a_judge_that_fails_is_asked_again_for_what_is_left(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest is measured all the same, and ratings that were given are not asked for twice."""
+    prepared = small_checkpoint.read_json(folder / "prepared.json")
+    talk = {**prepared["items"][1], "type": "dialogue", "metric": "", "turns": ["the cat"], "max_tokens": 3}
+    talks = [{**talk, "id": f"d{number}"} for number in range(3)]
+    path = tmp_path / "prepared.json"
+    path.write_text(json.dumps({**prepared, "folder": str(folder / "m"), "items": [*prepared["items"], *talks]}))
+    ours = replace(quality(folder, tmp_path), prepared=path, judge="http://judge")
+    asked = {**job(ours, folder, "F32", tmp_path), "judge": "http://judge"}
+    times: list[int] = []
+
+    def rating(url: str, messages: Any, *, model: str) -> float:
+        times.append(len(messages))
+        if len(times) == 2:
+            raise Error("the judge does not answer")
+        return 7.0
+
+    monkeypatch.setattr(child_s.judge, "rating", rating)
+    first = child_s.measure(asked, lambda text: None)
+    assert first["failures"] == {"judge_score": "the judge does not answer"} and len(first["samples"]["accuracy"]) == 3
+    again = child_s.measure(asked, lambda text: None)
+    assert again["samples"]["judge_score"] == [7.0, 7.0, 7.0] and again["failures"] == {}
+    assert times == [2, 2, 2, 2]  # of the three dialogues only the second twice
+    row = measured(quality(folder, tmp_path), folder, "F32")["accuracy"]
+    store, key = ours.measuring.store, ours._key(artifact(folder, "F32"))
+    for status, known in (("error", False), ("ok", True)):
+        parameters = {**row.parameters, "key": key}
+        store.append([replace(row, parameters=parameters)])
+        store.append([replace(row, metric="judge_score", status=status, samples=(), parameters=parameters)])
+        assert ours.has(artifact(folder, "F32")) is known
 
 
 def test_a_line_that_was_not_finished_is_done_again(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ... import Error
@@ -64,13 +64,7 @@ def _posted(url: str, body: Mapping[str, Any]) -> Any:
         raise Error(f"the judge at {url} does not answer: {error}") from None
 
 
-def scores(
-    url: str, dialogues: Mapping[str, Sequence[Mapping[str, str]]], *, model: str, progress: Callable[[str], None]
-) -> dict[str, float]:
-    """Id -> mean rating over the turns of each dialogue."""
-    found = {}
-    for number, (name, messages) in enumerate(dialogues.items(), 1):
-        progress(f"judged {number} of {len(dialogues)}")
-        ends = [end for end, message in enumerate(messages, 1) if message["role"] == "assistant"]
-        found[name] = sum(score(url, messages[:end], model=model) for end in ends) / len(ends)
-    return found
+def rating(url: str, messages: Sequence[Mapping[str, str]], *, model: str) -> float:
+    """Mean rating over the turns of a dialogue."""
+    ends = [end for end, message in enumerate(messages, 1) if message["role"] == "assistant"]
+    return sum(score(url, messages[:end], model=model) for end in ends) / len(ends)

@@ -1,5 +1,6 @@
 """Quality of artifacts against the reference, each measured in a fresh child, and stored as rows."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ _ABSENT = {"margin": "there are no choice items"}
 class Quality:
     """Measures on the text and the items in `prepared`, against what `reference` answered.
 
-    `compact` is the file of the reference's log-probabilities, which the reference itself writes; in `scratch` a
-    measurement that is interrupted keeps what it has finished.
+    `compact` is the file of the reference's log-probabilities, which the reference itself writes; in `unfinished`
+    a measurement that is interrupted, or fails, keeps what it has finished for the next attempt.
     """
 
     measuring: Measuring
@@ -28,13 +29,18 @@ class Quality:
     prepared: Path
     digest: str  # of what was prepared
     compact: Path
-    scratch: Path
+    unfinished: Path
     judge: str = ""  # address of a model that rates dialogues, and its name there
     judge_model: str = ""
 
     def has(self, artifact: Artifact) -> bool:
-        """Whether the store has the artifact's quality against this reference on this text and these items."""
-        return self.measuring.store.has(self._key(artifact))
+        """Whether the store has the artifact's quality against this reference on this text and these items.
+
+        Where a judge failed, it has not: the next attempt goes on with the dialogues that are left.
+        """
+        key, store = self._key(artifact), self.measuring.store
+        judged = [r.status for r in store.rows if r.metric == "judge_score" and r.parameters.get("key") == key]
+        return store.has(key) and (not judged or judged[-1] == "ok")
 
     @property
     def has_reference(self) -> bool:
@@ -53,6 +59,7 @@ class Quality:
     def measure(self, artifact: Artifact, progress: Progress | None = None) -> Outcome:
         """Measure divergence and accuracy of one artifact and store the rows; the reference itself comes first."""
         ours, key = self.measuring, self._key(artifact)
+        finished = self.unfinished / f"quality-{key}.jsonl"
         job = {
             "container": artifact.container,
             "path": artifact.path,
@@ -60,7 +67,7 @@ class Quality:
             "reference": str(self.compact),
             "reference_key": self._reference_key,
             "is_reference": artifact.format == self.reference.format,
-            "resumption": str(self.scratch / f"quality-{key}.jsonl"),
+            "resumption": str(finished),
             "key": key,
             "judge": self.judge,
             "judge_model": self.judge_model,
@@ -97,4 +104,8 @@ class Quality:
             )
             rows.append(row)
         ours.store.append(rows)  # at once: one row alone would pass for the whole step
+        if outcome.status == "ok" and not found["failures"]:
+            finished.unlink(missing_ok=True)
+            with suppress(OSError):  # others have something there
+                self.unfinished.rmdir()
         return outcome

@@ -22,6 +22,7 @@ class RunFolder:
         self.source = path / "source"  # a checkpoint that was made from a GGUF
         self.artifacts = path / "artifacts"
         self.scratch = path / "scratch"  # the reference's logits: large, and removed at the end
+        self.unfinished = path / "unfinished"  # what evaluations that did not end had finished
         self.prepared = path / "prepared.json"  # text and items as token ids
         self.compact = path / "reference.npz"  # the reference's log-probabilities for a bundle
         self.others = path / "others.jsonl"  # rows that other machines measured of these artifacts
