@@ -185,9 +185,9 @@ DERIVATIONS: dict[str, Callable[[list[str]], str]] = {
 }
 
 
-def tensors() -> dict[str, list[int]]:
+def tensors(model: str = "model") -> dict[str, list[int]]:
     """The shapes of the stored tensors, from the file's header alone."""
-    with (POCKET / "model" / "model.safetensors").open("rb") as file:
+    with (POCKET / model / "model.safetensors").open("rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(size))
     return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
@@ -289,3 +289,10 @@ def test_model_is_small() -> None:
     parameters = sum(math.prod(shape) for shape in tensors().values())
     assert SMALLEST_MODEL <= parameters <= LARGEST_MODEL
     assert (POCKET / "model" / "model.safetensors").stat().st_size < LARGEST_FILE
+
+
+def test_the_smaller_model_has_a_million_parameters_and_reads_the_same_tokens() -> None:
+    parameters = sum(math.prod(shape) for shape in tensors("small").values())
+    assert 800_000 <= parameters <= 1_200_000
+    one, other = ((POCKET / model / "tokenizer.json").read_bytes() for model in ("model", "small"))
+    assert one == other
