@@ -40,7 +40,8 @@ class Entry:
 class Duel:
     """Two entries on the items that both answered; the loss is what `smaller` has less than `larger`, in points.
 
-    `larger` is the model with more parameters. `corrected` are p-values after Holm, over all duels and kinds.
+    `larger` is the model with more parameters. `corrected` is p after Holm over all duels; by kind it is another
+    question, and corrected over all kinds of all duels.
     """
 
     larger: Entry
@@ -138,14 +139,15 @@ def _corrected(pairs: Sequence[tuple[Entry, Entry]], common: set[str]) -> Iterat
             kinds.setdefault(larger.kinds.get(item, ""), []).append(item)
         by_kind = {kind: _paired(larger, smaller, of) for kind, of in sorted(kinds.items()) if kind}
         every.append((_paired(larger, smaller, items), by_kind if len(by_kind) > 1 else {}))
-    p_values = iter(holm([each.p_value for whole, by_kind in every for each in (whole, *by_kind.values())]))
+    p_values = iter(holm([whole.p_value for whole, _ in every]))
+    of_kinds = iter(holm([paired.p_value for _, by_kind in every for paired in by_kind.values()]))
     for (larger, smaller), (whole, by_kind) in zip(pairs, every, strict=True):
         yield Duel(
             larger=larger,
             smaller=smaller,
             paired=whole,
             corrected=next(p_values),
-            by_kind={kind: (paired, next(p_values)) for kind, paired in by_kind.items()},
+            by_kind={kind: (paired, next(of_kinds)) for kind, paired in by_kind.items()},
         )
 
 
