@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..runtimes.session import n_shared
 from .preparation import UNSCORED_TOKENS
 
 if TYPE_CHECKING:
@@ -39,14 +38,12 @@ def scored_positions(window: "Sequence[int]") -> range:
 def scored_logits(session: "Session", tokens: "Sequence[int]", positions: range) -> "Iterator[Floats]":
     """Logits [n, vocabulary] of consecutive positions of a text, part by part; valid until the next part is asked for.
 
-    What stands before the positions is computed without logits, unless it is a few tokens, and but for what the session
-    holds of it.
+    What stands before the positions is computed without logits, unless it is a few tokens.
     """
+    session.rewind(0)
     begin = positions.start if positions.start > UNSCORED_TOKENS else 0
-    held = n_shared(session.tokens, tokens[:begin])
-    session.rewind(held)
-    if begin > held:
-        session.evaluate(tokens[held:begin], logits="last")
+    if begin:
+        session.evaluate(tokens[:begin], logits="last")
     for start in range(begin, positions.stop, _TOKENS_AT_ONCE):
         part = tokens[start : min(start + _TOKENS_AT_ONCE, positions.stop)]
         yield session.evaluate(part, logits="all")[max(0, positions.start - start) :]

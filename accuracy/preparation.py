@@ -16,7 +16,8 @@ from .public.item import PublicItem
 from .subset import limited
 
 WINDOW_TOKENS = 512  # what llama-perplexity takes by default
-N_WINDOWS = 17  # 8,143 scored positions: the same work whatever the tokenizer makes of the text
+N_POSITIONS = 8_000  # at least so many are scored: the same work whatever the tokenizer makes of the text
+_MAX_WINDOWS = 17  # of a small context there are not as many positions
 UNSCORED_TOKENS = 32  # at the start of a window there is little to predict from
 #: tokens of context after which the divergence is measured apart, and over how many positions
 DEPTHS, DEPTH_POSITIONS = (512, 2048), 512
@@ -41,18 +42,22 @@ def prepare(job: Mapping[str, Any]) -> dict[str, Any]:
     fitting = [row for row in rows if encoding.length(row) <= job["context"]]
     if not fitting:
         raise Error(f"no item fits the model's context of {job['context']} tokens")
-    cut = windows(tokens, size=size, begin=tokenizer.begin())
+    begin = tokenizer.begin()
+    long = passage(tokens, context=passage_context(job), begin=begin)
+    n_read = max(0, len(long.get("tokens", ())) - len(begin))
+    n_scored = len(long.get("tokens", ())) - UNSCORED_TOKENS - 1 if long else 0
+    cut = windows(tokens[n_read:], size=size, begin=begin, n_positions=N_POSITIONS - n_scored)
     if not cut:
         raise Error(f"a text of {len(tokens)} tokens in a context of {job['context']} is too short to be scored")
     prepared = {
         "folder": str(Path(job["folder"]).absolute()),
         "windows": cut,
-        "passage": passage(tokens, context=passage_context(job), begin=tokenizer.begin()),
+        "passage": long,
         "asked": [row for row in _asked(tokenizer) if encoding.length(row) <= job["context"]],
         "items": fitting,
     }
     write_text(Path(job["target"]), json.dumps(prepared))
-    n_tokens = sum(len(window) - len(tokenizer.begin()) for window in cut)
+    n_tokens = n_read + sum(len(window) - len(begin) for window in cut)
     return {"n_tokens": n_tokens, "n_items": len(fitting), "n_left_out": len(rows) - len(fitting)}
 
 
@@ -81,7 +86,7 @@ def passage_context(job: Mapping[str, Any]) -> int:
 
 
 def passage(tokens: Sequence[int], *, context: int, begin: Sequence[int]) -> dict[str, Any]:
-    """The text's beginning in one piece, and the positions in it that are scored after each of `DEPTHS` tokens.
+    """The text's beginning in one piece, and the positions in it that count as after each of `DEPTHS` tokens.
 
     Depths that the context or the text does not hold are left out; {} where it holds none.
     """
@@ -99,11 +104,15 @@ def read_prepared(path: Path) -> dict[str, Any]:
     return {**prepared, "folder": str(path.absolute().parent / prepared["folder"])}
 
 
-def windows(tokens: Sequence[int], *, size: int, begin: Sequence[int]) -> list[list[int]]:
-    """The first `N_WINDOWS` windows of `size` tokens, each begun as the model expects; a short rest is left out."""
+def windows(tokens: Sequence[int], *, size: int, begin: Sequence[int], n_positions: int) -> list[list[int]]:
+    """Windows of `size` tokens, each begun as the model expects, until `n_positions` of them are scored.
+
+    A short rest of the text is left out.
+    """
     step = size - len(begin)
     whole = [[*begin, *tokens[i : i + step]] for i in range(0, len(tokens), step)]
-    return [window for window in whole[:N_WINDOWS] if len(window) > 2 * UNSCORED_TOKENS]
+    n = -(-n_positions // max(1, size - UNSCORED_TOKENS - 1))
+    return [window for window in whole[: min(n, _MAX_WINDOWS)] if len(window) > 2 * UNSCORED_TOKENS]
 
 
 def encode_item(item: Item, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ..convert.vocabulary.tokenizer import Tokenizer
 from ..runtimes.session import Session, Settings, open_session
 from . import agreement, compact, scoring
 from .compact import CompactReference
-from .preparation import read_prepared
+from .preparation import UNSCORED_TOKENS, read_prepared
 from .public import judge
 from .resumption import Resumption
 from .spans import Scores, Span, compared, computed, mean, spans
@@ -142,20 +142,24 @@ def _judged(
 
 
 def _divergences(found: Sequence[Mapping[str, Sequence[float]]], prepared: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Means of each window, quantiles over all their positions, and means of pieces of the passage after each depth."""
+    """Means of each window and of pieces of the passage as long, quantiles over all positions, and means of smaller
+    pieces of the passage after each depth."""
     import numpy as np
 
-    windows = found[: len(prepared["windows"])]
-    samples = {
-        metric: [mean(span[metric]) for span in windows]
-        for metric in ("kl_divergence", "same_top_token", "negative_log_likelihood")
-    }
-    all_positions = np.concatenate([span["kl_divergence"] for span in windows])
-    samples |= {name: [float(np.quantile(all_positions, share))] for name, share in _QUANTILES.items()}
-    depths = (prepared.get("passage") or {"scored": {}})["scored"]
-    for depth, span in zip(depths, found[len(windows) :], strict=True):
-        pieces = np.reshape(span["kl_divergence"], (-1, _SAMPLE_POSITIONS))
-        samples[f"kl_divergence_after_{depth}"] = pieces.mean(axis=1).tolist()
+    n_windows = len(prepared["windows"])
+    n_positions = len(found[0]["kl_divergence"])
+    samples: dict[str, list[float]] = {}
+    for metric in ("kl_divergence", "same_top_token", "negative_log_likelihood"):
+        samples[metric] = [mean(span[metric]) for span in found[:n_windows]]
+        for span in found[n_windows:]:
+            pieces = np.array_split(span[metric], max(1, round(len(span[metric]) / n_positions)))
+            samples[metric] += [float(piece.mean()) for piece in pieces]
+    every = np.concatenate([span["kl_divergence"] for span in found])
+    samples |= {name: [float(np.quantile(every, share))] for name, share in _QUANTILES.items()}
+    for span in found[n_windows:]:
+        for depth, (first, stop) in prepared["passage"]["scored"].items():
+            after = span["kl_divergence"][first - UNSCORED_TOKENS : stop - UNSCORED_TOKENS]
+            samples[f"kl_divergence_after_{depth}"] = np.reshape(after, (-1, _SAMPLE_POSITIONS)).mean(axis=1).tolist()
     return samples
 
 

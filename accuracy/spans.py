@@ -26,10 +26,10 @@ class Span:
 
 
 def spans(prepared: Mapping[str, Any]) -> list[Span]:
-    """The scored positions of every window, then those of the passage after each depth."""
+    """The scored positions of every window, then those of the passage, if there is one."""
     texts = [(window, scored_positions(window)) for window in prepared["windows"]]
     if passage := prepared.get("passage"):
-        texts += [(passage["tokens"], range(first, stop)) for first, stop in passage["scored"].values()]
+        texts.append((passage["tokens"], scored_positions(passage["tokens"])))
     found, start = [], 0
     for tokens, positions in texts:
         found.append(Span(tokens=tokens, positions=positions, start=start))

@@ -54,7 +54,9 @@ class Bench:
         self.context = min(CONTEXT, self.config["max_position_embeddings"])
         tokenizer = Tokenizer(self.checkpoint)
         tokens = tokenizer.encode(items.TEXT_FILE.read_text(encoding="utf-8"))
-        cut = preparation.windows(tokens, size=preparation.WINDOW_TOKENS, begin=tokenizer.begin())
+        cut = preparation.windows(
+            tokens, size=preparation.WINDOW_TOKENS, begin=tokenizer.begin(), n_positions=preparation.N_POSITIONS
+        )
         self.windows = cut[: self.options.windows]
 
     def make(self, names: list[str]) -> None:

@@ -110,7 +110,7 @@ class OnDevice:
             prepared=self.folder.prepared,
             digest=self.bundled["prepared_digest"],
             compact=self.folder.compact,
-            scratch=self.folder.scratch,
+            unfinished=self.folder.unfinished,
         )
         for artifact in self.artifacts():
             told = artifact.format == quality.reference.format  # its answers came along

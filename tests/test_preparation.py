@@ -12,6 +12,7 @@ from edgequant.accuracy import items
 from edgequant.accuracy.divergence import scored_positions
 from edgequant.accuracy.items import Item
 from edgequant.accuracy.preparation import (
+    N_POSITIONS,
     UNSCORED_TOKENS,
     encode_item,
     passage,
@@ -42,30 +43,39 @@ def choice(*choices: str, prompt: str = "the cat") -> Item:
 
 def test_windows_cover_the_text_in_its_order() -> None:
     tokens = list(range(1000))
-    cut = windows(tokens, size=300, begin=[])
+    cut = windows(tokens, size=300, begin=[], n_positions=N_POSITIONS)
     assert [len(window) for window in cut] == [300, 300, 300, 100]
     assert [token for window in cut for token in window] == tokens
 
 
 def test_long_texts_are_cut_off() -> None:
     """17 windows of 512 tokens, however long the text is: more than 8,000 scored positions."""
-    cut = windows(list(range(20_000)), size=512, begin=[])
+    cut = windows(list(range(20_000)), size=512, begin=[], n_positions=N_POSITIONS)
     assert sum(map(len, cut)) == 17 * 512
     assert sum(len(scored_positions(window)) for window in cut) == 17 * (512 - 32 - 1) == 8143
 
 
 def test_every_window_begins_as_the_model_expects() -> None:
     tokens = list(range(1000, 2000))
-    cut = windows(tokens, size=300, begin=[BOS])
+    cut = windows(tokens, size=300, begin=[BOS], n_positions=N_POSITIONS)
     assert all(window[0] == BOS and window.count(BOS) == 1 for window in cut)
     assert [len(window) for window in cut] == [300, 300, 300, 104]
     assert [token for window in cut for token in window[1:]] == tokens
 
 
 def test_a_short_rest_is_left_out() -> None:
-    assert [len(w) for w in windows(list(range(300 + 2 * UNSCORED_TOKENS)), size=300, begin=[])] == [300]
-    assert [len(w) for w in windows(list(range(301 + 2 * UNSCORED_TOKENS)), size=300, begin=[])] == [300, 65]
-    assert windows([], size=300, begin=[]) == windows([1] * 10, size=300, begin=[BOS]) == []
+    def lengths(n_tokens: int, begin: list[int]) -> list[int]:
+        return [len(w) for w in windows(list(range(n_tokens)), size=300, begin=begin, n_positions=N_POSITIONS)]
+
+    assert lengths(300 + 2 * UNSCORED_TOKENS, []) == [300]
+    assert lengths(301 + 2 * UNSCORED_TOKENS, []) == [300, 65]
+    assert lengths(0, []) == lengths(10, [BOS]) == []
+
+
+def test_as_many_windows_as_the_passage_leaves() -> None:
+    """12 of 479 positions beside the 2,528 of a passage of 2,561 tokens: 8,276."""
+    cut = windows(list(range(20_000)), size=512, begin=[], n_positions=N_POSITIONS - 2528)
+    assert len(cut) == 12 and 12 * 479 + 2528 == 8276
 
 
 # -- items
@@ -200,7 +210,11 @@ def test_the_built_in_text_and_items_are_prepared(job: dict[str, Any]) -> None:
     prepared = read_prepared(Path(job["target"]))
     assert said["n_items"] == len(items.read(items.built_in())) and said["n_tokens"] > 8000
     assert prepared["passage"]["scored"] == {"512": [512, 1024], "2048": [2048, 2560]}
-    assert len(prepared["passage"]["tokens"]) == 2561
+    long = prepared["passage"]["tokens"]
+    assert len(long) == 2561
+    scored = [*map(len, map(scored_positions, prepared["windows"])), len(scored_positions(long))]
+    assert sum(scored) == 8276
+    assert prepared["windows"][0][1:] == Tokenizer(Path(job["folder"])).encode(items.TEXT_FILE.read_text())[2560:3071]
     asked = prepared["asked"]
     assert len(asked) == 16 and len({row["kind"] for row in asked}) >= 3
     assert {row["max_tokens"] for row in asked} == {64}

@@ -314,7 +314,8 @@ def test_a_real_child_measures(real: Artifact, tmp_path: Path) -> None:
     assert rows["load_seconds"].parameters["settings"] == Settings(threads=1, context=128, repack=False).to_json()
     assert "repacked kernels die" in rows["load_seconds"].note and not rows["load_seconds"].emulated
     assert rows["load_seconds"].parameters["conditions"][0].keys() == {"before", "after"}
-    assert seen == [f"round 1 of 1: F16: {what}" for what in ("loading", "warming up", "prefill 1 of 1", "decode 1 of 1")]
+    steps = ("loading", "warming up", "prefill 1 of 1", "decode 1 of 1")
+    assert seen == [f"round 1 of 1: F16: {step}" for step in steps]
 
 
 def test_real_children_measure_variants(real: Artifact, tmp_path: Path) -> None:
