@@ -65,7 +65,8 @@ def _checkpoint(folder: RunFolder, described: Mapping[str, Any]) -> Checkpoint |
     """The run's checkpoint from where it lies: in the run's folder, where the user named it, or in the Hub's cache."""
     known = described["checkpoint"]
     own = sorted(folder.source.iterdir()) if folder.source.is_dir() else []
-    places = [*own, Path(described["source"]), *_in_cache(described["source"], known["revision"])]
+    source = described.get("source", "")  # a bundle on a device does not name it
+    places = [*own, *([Path(source), *_in_cache(source, known["revision"])] if source else [])]
     there = next((place for place in places if (place / "config.json").is_file()), None)
     if there is None:
         return None

@@ -46,7 +46,7 @@ def test_memory_grows_by_the_keys_and_values_of_a_token(tmp_path: Path) -> None:
     assert found["F16"].memory.bytes_per_token == cached + 4 * 512
 
 
-@pytest.mark.parametrize("source", ["no/such-model", "/no/such/folder", "not a name at all"])
+@pytest.mark.parametrize("source", ["no/such-model", "/no/such/folder", "not a name at all", ""])
 def test_without_its_checkpoint_nothing_is_predicted(tmp_path: Path, source: str) -> None:
     assert predictions(described(tmp_path, source=source), recorded.device()) == {}
 

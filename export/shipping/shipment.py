@@ -135,6 +135,6 @@ def _located(run: RunFolder, report: Report, artifact: Artifact) -> Artifact:
     if artifact.format != SOURCE or source is None:
         return artifact
     path = Path(source.path)
-    if not path.is_file() and run.open()["source"] == DEMO:
+    if not path.is_file() and run.open().get("source") == DEMO:
         path = demo.find()
     return replace(artifact, path=str(path))
