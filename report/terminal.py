@@ -40,7 +40,7 @@ def table(report: Report) -> RenderableType:
 def _divided(each: PartTable) -> RenderableType:
     """One table of losses by part; its intervals are in the reports on disk."""
     made = Table(title=Text(each.title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
-    made.show_edge, made.pad_edge, made.padding = False, False, (0, 1, 0, 0)
+    made.show_edge, made.pad_edge, made.padding = False, False, 0  # the six kinds' names just fit 80 columns
     made.add_column("Format", no_wrap=True)
     for column in each.columns:
         made.add_column(printable(column).replace(" (", "\n("), justify="right", overflow="fold")
