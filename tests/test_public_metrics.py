@@ -170,3 +170,8 @@ def test_outcomes_of_written_answers() -> None:
 
 def test_an_exponent_asks_for_no_number_of_a_gigabyte() -> None:
     assert not math_answers.same("1e1000000000", "5") and math_answers.same("1/2", r"\frac{1}{2}")
+
+
+def test_a_choice_of_no_characters() -> None:
+    """TruthfulQA has such ones: -2 a character, as if it had one, against -1.5 and -3."""
+    assert metrics.acc_norm((-2.0, -6.0), 0, (0, 2)) and not metrics.acc_norm((-2.0, -3.0), 0, (0, 2))

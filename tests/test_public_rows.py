@@ -176,7 +176,6 @@ def test_fixed_examples_come_from_the_harness_s_files(tmp_path: Path, monkeypatc
         ("bbh", {"task": "navigate", "input": "i", "target": "maybe"}, "none of Yes, No"),
         ("truthfulqa_mc2", {"question": "q", "mc2_targets": {"a": 0}}, "no true answer"),
         ("truthfulqa_mc2", {"question": "q", "mc2_targets": {"labels": [1, 1], "choices": ["a", "b"]}}, "all are true"),
-        ("arc_easy", {"question": "q", **FLAT, "choices": ["", "b"]}, "a choice is empty"),
         ("arc_easy", {"question": "q \ud800", **FLAT}, "half of a surrogate pair"),
         ("math", {"problem": "p", "solution": "5"}, "no answer in"),
         ("ifeval", {"prompt": "p", "instruction_id_list": ["a:b"], "kwargs": [{}]}, "'a:b' is not known"),

@@ -25,8 +25,10 @@ def acc_norm(log_likelihoods: Sequence[float], right: int, n_characters: Sequenc
     """The same, each log-likelihood divided by its choice's characters, the space before it not counted.
 
     The harness's documents say bytes; its code counts characters, and so do its published figures.
+
+    A choice of no characters, as TruthfulQA has some, counts as one of one.
     """
-    return acc([value / n for value, n in zip(log_likelihoods, n_characters, strict=True)], right)
+    return acc([value / max(1, n) for value, n in zip(log_likelihoods, n_characters, strict=True)], right)
 
 
 def margin(log_likelihoods: Sequence[float], right: int) -> float:
@@ -46,7 +48,7 @@ def margin_of(row: Mapping[str, Any], log_likelihoods: Sequence[float]) -> float
     if row["metric"] == "acc_norm":
         lengths: Sequence[int] = row["n_characters"]
         right: int = row["right"]
-        each = [value / n for value, n in zip(log_likelihoods, lengths, strict=True)]
+        each = [value / max(1, n) for value, n in zip(log_likelihoods, lengths, strict=True)]
         return lengths[right] * margin(each, right)
     return margin(log_likelihoods, row["right"])
 

@@ -32,8 +32,6 @@ class Question:
     def __post_init__(self) -> None:
         if self.choices and not (len(self.choices) > 1 and 0 <= self.right < len(self.choices)):
             raise ValueError(f"of {len(self.choices)} choices none has the index {self.right}")
-        if not all(each.strip() for each in self.choices):
-            raise ValueError("a choice is empty")
         if self.true and (all(self.true) or not any(self.true)):
             raise ValueError("of its choices all are true, or none is")
         try:
