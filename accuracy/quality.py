@@ -37,17 +37,8 @@ def measure(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str
     finished = Resumption(
         Path(job["resumption"]) if job.get("resumption") else None, key=f"{job.get('key', '')} {settings.repack}"
     )
-    wanted, path = spans(prepared), Path(job["reference"])
-    if job["is_reference"] and compact.key_of(path) != job["reference_key"]:
-        finished.forget("span")
-        made, own = computed(wanted, session, progress)
-        for number, of_span in enumerate(own):
-            finished.add("span", number, of_span)
-        told = agreement.answers(prepared, session, tokenizer, context=settings.context)
-        compact.write(replace(made, key=job["reference_key"], answers=told), path)
-    reference = compact.read(path)
-    if reference.key != job["reference_key"]:
-        raise Error(f"{path} was computed from something else", hint="evaluate the reference again")
+    wanted = spans(prepared)
+    reference = _reference(job, prepared, session, tokenizer, finished, progress)
     found = [
         finished.take("span", number, partial(_compared, span, session, reference, progress, number, len(wanted)))
         for number, span in enumerate(wanted)
@@ -74,6 +65,29 @@ def measure(job: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str
             **_about_items(prepared["items"], scores),
         },
     }
+
+
+def _reference(
+    job: Mapping[str, Any],
+    prepared: Mapping[str, Any],
+    session: Session,
+    tokenizer: Tokenizer,
+    finished: Resumption,
+    progress: Callable[[str], None],
+) -> CompactReference:
+    """What the others are compared with; the reference itself writes it, and is compared with it on the way."""
+    path = Path(job["reference"])
+    if job["is_reference"] and compact.key_of(path) != job["reference_key"]:
+        finished.forget("span")
+        made, own = computed(spans(prepared), session, progress)
+        for number, of_span in enumerate(own):
+            finished.add("span", number, of_span)
+        told = agreement.answers(prepared, session, tokenizer, context=_settings(job, prepared).context)
+        compact.write(replace(made, key=job["reference_key"], answers=told), path)
+    reference = compact.read(path)
+    if reference.key != job["reference_key"]:
+        raise Error(f"{path} was computed from something else", hint="evaluate the reference again")
+    return reference
 
 
 def _settings(job: Mapping[str, Any], prepared: Mapping[str, Any]) -> Settings:

@@ -106,11 +106,6 @@ class Row:
         """The first mark with one of these codes."""
         return next((m for m in self.marks if m.code in codes), None)
 
-    def decodes_faster_than(self, other: "Row") -> bool:
-        """Whether its decode is faster beyond both intervals; where one has none nobody can tell, so False."""
-        ours, theirs = (r.cells["decode_tokens_per_second"].interval for r in (self, other))
-        return ours is not None and theirs is not None and ours.low > theirs.high
-
     @property
     def failure(self) -> Mark | None:
         """The mark of a crash, an exhausted memory or a timeout, if any of its measurements ended so."""
